@@ -1,0 +1,197 @@
+//! What a model file says of itself, and the one table of keys that writes and reads it.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::fbank::{FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, NORM_MEAN, NORM_STD, NUM_MEL_BINS, SAMPLE_RATE_HZ};
+use crate::score::{Axis, NUM_AXES};
+
+/// Where a model's training labels came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// People rated the audio.
+    Human,
+    /// Computed stand-ins for ratings: useful for ranking, not a substitute for listeners.
+    Proxy,
+}
+
+impl Labels {
+    /// `human` or `proxy`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// A model's metadata, checked: it belongs to this engine and its front end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// Short name, such as `starter`.
+    pub id: String,
+    /// Version of the weights.
+    pub version: String,
+    /// Mean of each axis's targets in the training set, 0 to 10.
+    pub target_mean: [f32; NUM_AXES],
+    /// Standard deviation of each axis's targets in the training set.
+    pub target_std: [f32; NUM_AXES],
+    /// Steps of 160 ms that the encoder sees at once; 62 is ten seconds.
+    pub window_steps: usize,
+    /// Where the training labels came from.
+    pub labels: Labels,
+    /// Hash of the training run (its config and corpus), hexadecimal.
+    pub run_hash: String,
+}
+
+impl ModelInfo {
+    /// The metadata as key and value pairs, for any container that stores strings.
+    pub fn to_pairs(&self) -> Vec<(String, String)> {
+        let mut pairs: Vec<(String, String)> = fixed_pairs();
+        let mut push = |key: &str, value: String| pairs.push((key.to_string(), value));
+        push(KEY_ID, self.id.clone());
+        push(KEY_VERSION, self.version.clone());
+        push(KEY_TARGET_MEAN, join(&self.target_mean));
+        push(KEY_TARGET_STD, join(&self.target_std));
+        push(KEY_WINDOW_STEPS, self.window_steps.to_string());
+        push(KEY_LABELS, self.labels.name().to_string());
+        push(KEY_RUN_HASH, self.run_hash.clone());
+        pairs
+    }
+
+    /// Reads and checks metadata; pairs under other keys are ignored.
+    ///
+    /// # Errors
+    /// [`ModelInfoError`] where a key is missing, unreadable, or names a front end, axes or format version
+    /// other than this engine's.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ModelInfoError> {
+        let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        let find = |key: &'static str| {
+            pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| *v).ok_or(ModelInfoError::Missing { key })
+        };
+        for (key, expected) in fixed_pairs() {
+            let key = FIXED_KEYS.iter().find(|k| **k == key).copied().unwrap_or(KEY_FORMAT);
+            let actual = find(key)?;
+            if actual != expected {
+                return Err(ModelInfoError::Unsupported { key, expected, actual: actual.to_string() });
+            }
+        }
+        let invalid = |key: &'static str| ModelInfoError::Invalid { key };
+        let window_steps: usize = find(KEY_WINDOW_STEPS)?.parse().map_err(|_| invalid(KEY_WINDOW_STEPS))?;
+        if window_steps == 0 || window_steps > MAX_WINDOW_STEPS {
+            return Err(invalid(KEY_WINDOW_STEPS));
+        }
+        Ok(Self {
+            id: find(KEY_ID)?.to_string(),
+            version: find(KEY_VERSION)?.to_string(),
+            target_mean: split(find(KEY_TARGET_MEAN)?).ok_or(invalid(KEY_TARGET_MEAN))?,
+            target_std: split(find(KEY_TARGET_STD)?).ok_or(invalid(KEY_TARGET_STD))?,
+            window_steps,
+            labels: match find(KEY_LABELS)? {
+                "human" => Labels::Human,
+                "proxy" => Labels::Proxy,
+                _ => return Err(invalid(KEY_LABELS)),
+            },
+            run_hash: find(KEY_RUN_HASH)?.to_string(),
+        })
+    }
+}
+
+/// Why metadata was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelInfoError {
+    /// The key is absent: most likely not an aesa model.
+    Missing {
+        /// The metadata key.
+        key: &'static str,
+    },
+    /// The key's value cannot be read.
+    Invalid {
+        /// The metadata key.
+        key: &'static str,
+    },
+    /// The model was made for another engine, front end or set of axes.
+    Unsupported {
+        /// The metadata key.
+        key: &'static str,
+        /// What this engine computes.
+        expected: String,
+        /// What the model asks for.
+        actual: String,
+    },
+}
+
+impl fmt::Display for ModelInfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { key } => write!(f, "not an aesa model: metadata key {key} is missing"),
+            Self::Invalid { key } => write!(f, "metadata key {key} has an unreadable value"),
+            Self::Unsupported { key, expected, actual } => {
+                write!(f, "the model needs {key} = {actual}, this engine has {expected}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ModelInfoError {}
+
+/// The longest window a model may ask for, in steps (about 87 minutes): a bound on memory, not a quality limit.
+const MAX_WINDOW_STEPS: usize = 1 << 15;
+
+const KEY_FORMAT: &str = "aesa.format_version";
+const KEY_AXES: &str = "aesa.axes";
+const KEY_RATE: &str = "aesa.sample_rate_hz";
+const KEY_MEL: &str = "aesa.num_mel_bins";
+const KEY_LENGTH: &str = "aesa.frame_length_samples";
+const KEY_SHIFT: &str = "aesa.frame_shift_samples";
+const KEY_NORM_MEAN: &str = "aesa.fbank_mean";
+const KEY_NORM_STD: &str = "aesa.fbank_std";
+const KEY_POLICY: &str = "aesa.policy";
+const FIXED_KEYS: [&str; 9] = [
+    KEY_FORMAT,
+    KEY_AXES,
+    KEY_RATE,
+    KEY_MEL,
+    KEY_LENGTH,
+    KEY_SHIFT,
+    KEY_NORM_MEAN,
+    KEY_NORM_STD,
+    KEY_POLICY,
+];
+const KEY_ID: &str = "aesa.id";
+const KEY_VERSION: &str = "aesa.version";
+const KEY_TARGET_MEAN: &str = "aesa.target_mean";
+const KEY_TARGET_STD: &str = "aesa.target_std";
+const KEY_WINDOW_STEPS: &str = "aesa.window_steps";
+const KEY_LABELS: &str = "aesa.labels";
+const KEY_RUN_HASH: &str = "aesa.run_hash";
+
+/// What every model for this engine must say, key by key.
+fn fixed_pairs() -> Vec<(String, String)> {
+    let axes: Vec<&str> = Axis::ALL.iter().map(|a| a.short_name()).collect();
+    let values = [
+        "1".to_string(),
+        axes.join(","),
+        SAMPLE_RATE_HZ.to_string(),
+        NUM_MEL_BINS.to_string(),
+        FRAME_LENGTH_SAMPLES.to_string(),
+        FRAME_SHIFT_SAMPLES.to_string(),
+        format!("{NORM_MEAN}"),
+        format!("{NORM_STD}"),
+        "windowed".to_string(),
+    ];
+    FIXED_KEYS.iter().map(|k| k.to_string()).zip(values).collect()
+}
+
+fn join(values: &[f32]) -> String {
+    values.iter().map(|v| format!("{v}")).collect::<Vec<_>>().join(",")
+}
+
+fn split(text: &str) -> Option<[f32; NUM_AXES]> {
+    let values: Vec<f32> = text.split(',').map(|v| v.trim().parse().ok()).collect::<Option<_>>()?;
+    values.iter().all(|v| v.is_finite()).then_some(())?;
+    values.try_into().ok()
+}

@@ -1,0 +1,112 @@
+//! Sizes of the network, as stored in a model's `config.toml` and in a training run.
+
+use serde::{Deserialize, Serialize};
+
+/// Sizes of encoder and head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// The BEATs encoder.
+    pub encoder: EncoderConfig,
+    /// The AESA-Net head.
+    pub head: HeadConfig,
+}
+
+/// Sizes of a BEATs encoder; names as in a published checkpoint's `cfg`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderConfig {
+    /// Side of a square patch; 16.
+    pub input_patch_size: i64,
+    /// Channels of the patch embedding.
+    pub embed_dim: i64,
+    /// Width of the blocks.
+    pub encoder_embed_dim: i64,
+    /// Number of blocks.
+    pub encoder_layers: i64,
+    /// Inner width of a block's feed-forward part.
+    pub encoder_ffn_embed_dim: i64,
+    /// Attention heads.
+    pub encoder_attention_heads: i64,
+    /// Kernel of the positional convolution, in tokens.
+    pub conv_pos: i64,
+    /// Groups of the positional convolution.
+    pub conv_pos_groups: i64,
+    /// Buckets of the relative position bias.
+    pub num_buckets: i64,
+    /// Distance in tokens from which all buckets are one.
+    pub max_distance: i64,
+    /// Whether attention has a relative position bias.
+    pub relative_position_embedding: bool,
+    /// Whether the bias is gated per head and query.
+    pub gru_rel_pos: bool,
+    /// Whether residuals are scaled by `(2 * layers)^(1/4)`.
+    pub deep_norm: bool,
+    /// Whether blocks normalise before (true) or after (false) attention and feed-forward.
+    pub layer_norm_first: bool,
+    /// Dropout inside the encoder while it is trained.
+    pub dropout: f64,
+}
+
+/// Sizes of the AESA-Net head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadConfig {
+    /// LayerNorm on each encoder layer's output before the weighted sum.
+    pub layer_norm: bool,
+    /// Output width of the adapter.
+    pub adapter_dim: i64,
+    /// LSTM cells per direction.
+    pub lstm_dim: i64,
+    /// BLSTM layers.
+    pub lstm_layers: i64,
+    /// Output width of the shared linear layer.
+    pub shared_dim: i64,
+    /// Attention heads of each branch.
+    pub attention_heads: i64,
+    /// Dropout after the shared linear layer.
+    pub dropout: f64,
+}
+
+impl Default for ModelConfig {
+    /// The paper's head on the published BEATs size.
+    fn default() -> Self {
+        Self { encoder: EncoderConfig::default(), head: HeadConfig::default() }
+    }
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self {
+            input_patch_size: 16,
+            embed_dim: 512,
+            encoder_embed_dim: 768,
+            encoder_layers: 12,
+            encoder_ffn_embed_dim: 3072,
+            encoder_attention_heads: 12,
+            conv_pos: 128,
+            conv_pos_groups: 16,
+            num_buckets: 320,
+            max_distance: 800,
+            relative_position_embedding: true,
+            gru_rel_pos: true,
+            deep_norm: true,
+            layer_norm_first: false,
+            dropout: 0.0,
+        }
+    }
+}
+
+impl Default for HeadConfig {
+    fn default() -> Self {
+        Self {
+            layer_norm: true,
+            adapter_dim: 256,
+            lstm_dim: 100,
+            lstm_layers: 2,
+            shared_dim: 256,
+            attention_heads: 16,
+            dropout: 0.3,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Placeholder during set-up.
+mod config;
+pub use config::{EncoderConfig, HeadConfig, ModelConfig};
