@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# ci.sh: builds and tests everything on a bare Debian machine with Rust. Fetches what is missing (Debian packages
+# through apt-get, libtorch and onnxruntime through pip) and ends with one line: N passed, N failed.
+set -euo pipefail
+cd "$(dirname "$0")"
+root=$PWD
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+install_packages() {
+    local need=()
+    command -v espeak-ng >/dev/null || need+=(espeak-ng)
+    command -v ffmpeg >/dev/null || need+=(ffmpeg)
+    [ -e /usr/share/sounds/sf2/TimGM6mb.sf2 ] || need+=(timgm6mb-soundfont)
+    command -v g++ >/dev/null || need+=(build-essential)
+    command -v python3 >/dev/null || need+=(python3)
+    python3 -c 'import pip, venv, ensurepip' 2>/dev/null || need+=(python3-pip python3-venv)
+    [ ${#need[@]} -gt 0 ] || return 0
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+}
+
+step "packages"
+install_packages
+
+step "the command line builds without libtorch"
+env -u LIBTORCH -u LD_LIBRARY_PATH cargo build --release --locked -p aesa-cli
+
+step "the core builds without std, with and without an allocator"
+cargo build --release --locked -p aesa --no-default-features
+cargo build --release --locked -p aesa --no-default-features --features alloc
+
+step "libtorch"
+bash trainer/setup-libtorch.sh
+# shellcheck source=/dev/null
+source "${LIBTORCH_DIR:-$HOME/.cache/libtorch-2.11.0-cpu}/env.sh"
+
+step "format"
+cargo fmt --all --check
+
+step "lints"
+cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa -p aesa-media -p aesa-tract
+
+step "tests"
+cargo test --release --locked --workspace 2>&1 | tee "$log"
+
+step "the same scores in onnxruntime"
+venv=$root/target/python
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip install -q --disable-pip-version-check -r tests/python/requirements.txt
+python_passed=0
+for expected in target/onnx-expected/*.safetensors; do
+    "$venv/bin/python" tests/python/compare_onnxruntime.py "${expected%.safetensors}.onnx" "$expected"
+    python_passed=$((python_passed + 1))
+done
+[ "$python_passed" -gt 0 ] || { echo "no ONNX files were written by the tests" >&2; exit 1; }
+
+step "done"
+awk -v extra="$python_passed" '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed + extra, failed }' "$log"
