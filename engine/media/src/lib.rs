@@ -1,1 +1,22 @@
-//! Placeholder during set-up.
+//! Audio files as a stream of samples.
+//!
+//! ```text
+//! ```
+//!
+//! WAV, AIFF, FLAC, MP3, OGG/Vorbis and AAC (ADTS and M4A), decoded by Symphonia. Memory does not grow with
+//!
+//! ```no_run
+//! let mut file = aesa_media::AudioFile::open("talk.flac".as_ref())?;
+//! println!("{} Hz, {} channels", file.sample_rate_hz(), file.num_channels());
+//! while let Some(chunk) = file.next_chunk()? {
+//!     println!("{} samples of all channels, interleaved", chunk.len());
+//! }
+//! # Ok::<(), aesa_media::MediaError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod file;
+
+pub use error::MediaError;
+pub use file::{AudioFile, EXTENSIONS, is_audio_extension};
