@@ -3,6 +3,7 @@
 use core::fmt;
 use std::io;
 
+use aesa::resample::ResampleError;
 use symphonia::core::errors::Error as SymphoniaError;
 
 /// Why a file gave no samples, or stopped giving them.
@@ -59,6 +60,8 @@ pub enum MediaError {
         /// The segment's end, in seconds.
         end_s: f64,
     },
+    /// The sample rate cannot be converted.
+    Resample(ResampleError),
 }
 
 impl MediaError {
@@ -118,6 +121,7 @@ impl fmt::Display for MediaError {
             Self::Segment { start_s, end_s } => {
                 write!(f, "not a segment: start {start_s} s, end {end_s} s")
             }
+            Self::Resample(e) => write!(f, "{e}"),
         }
     }
 }
@@ -126,7 +130,14 @@ impl core::error::Error for MediaError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Read(e) => Some(e),
+            Self::Resample(e) => Some(e),
             _ => None,
         }
+    }
+}
+
+impl From<ResampleError> for MediaError {
+    fn from(error: ResampleError) -> Self {
+        Self::Resample(error)
     }
 }

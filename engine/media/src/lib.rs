@@ -1,9 +1,11 @@
 //! Audio files as a stream of samples.
 //!
 //! ```text
+//! path --> file.rs: container, codec, segment --> interleaved f32 chunks --> mono.rs: mean of the channels, 16 kHz
 //! ```
 //!
 //! WAV, AIFF, FLAC, MP3, OGG/Vorbis and AAC (ADTS and M4A), decoded by Symphonia. Memory does not grow with
+//! the length of the file, except in [`read_mono_16k`], whose result is the whole file.
 //!
 //! ```no_run
 //! let mut file = aesa_media::AudioFile::open("talk.flac".as_ref())?;
@@ -17,6 +19,8 @@
 
 mod error;
 mod file;
+mod mono;
 
 pub use error::MediaError;
 pub use file::{AudioFile, EXTENSIONS, is_audio_extension};
+pub use mono::{MonoReader, read_mono_16k};

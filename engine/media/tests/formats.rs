@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aesa_media::{AudioFile, MediaError};
+use aesa_media::{AudioFile, MediaError, read_mono_16k};
 use tempfile::TempDir;
 
 const RATE_HZ: u32 = 44_100;
@@ -262,4 +262,20 @@ fn segments_are_cut_on_samples() {
     }
     let past_end = AudioFile::open_segment(&path, Some(5.0), Some(6.0)).unwrap();
     assert!(matches!(read_all(past_end).unwrap_err(), MediaError::NoSamples));
+}
+
+#[test]
+fn mono_is_the_mean_of_the_channels_at_16_khz() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("stereo.wav");
+    write_wav(&path, NUM_SAMPLES, 2);
+    let mono = read_mono_16k(&path).unwrap();
+    assert_eq!(mono.len(), (NUM_SAMPLES * 16_000).div_ceil(RATE_HZ as usize));
+    // The tones lie far below 8 kHz, so resampling only interpolates them.
+    for (i, &sample) in mono.iter().enumerate().take(40_000).skip(1_000) {
+        let t = i as f32 / 16_000.0;
+        let chirp = |channel: f32| (core::f32::consts::TAU * (200.0 + 100.0 * channel + 150.0 * t) * t).sin();
+        let expected = 0.15 * (chirp(0.0) + chirp(1.0)) + 0.2 * (core::f32::consts::TAU * 1_234.5 * t).sin();
+        assert!((sample - expected).abs() < 2e-3, "sample {i}: {sample}, expected {expected}");
+    }
 }

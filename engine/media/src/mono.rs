@@ -1,0 +1,78 @@
+//! The samples the scorer wants: mono, 16 kHz.
+
+use std::path::Path;
+
+use aesa::resample::Resampler;
+
+use crate::error::MediaError;
+use crate::file::AudioFile;
+
+/// Reads an [`AudioFile`] as 16 kHz mono, chunk by chunk.
+///
+/// Channels are averaged, then resampled by [`Resampler`]; memory does not grow with the length of the file.
+pub struct MonoReader {
+    file: AudioFile,
+    resampler: Resampler,
+    mono: Vec<f32>,
+    output: Vec<f32>,
+    is_finished: bool,
+}
+
+impl MonoReader {
+    /// Wraps an open file.
+    ///
+    /// # Errors
+    /// [`MediaError::Resample`] where the file's sample rate cannot be converted.
+    pub fn new(file: AudioFile) -> Result<Self, MediaError> {
+        let resampler = Resampler::new(file.sample_rate_hz())?;
+        Ok(Self { file, resampler, mono: Vec::new(), output: Vec::new(), is_finished: false })
+    }
+
+    /// The next 16 kHz mono samples; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`AudioFile::next_chunk`].
+    pub fn next_chunk(&mut self) -> Result<Option<&[f32]>, MediaError> {
+        self.output.clear();
+        while self.output.is_empty() && !self.is_finished {
+            let num_channels = self.file.num_channels();
+            match self.file.next_chunk()? {
+                Some(chunk) => {
+                    average_channels(chunk, num_channels, &mut self.mono);
+                    self.resampler.process(&self.mono, &mut self.output);
+                }
+                None => {
+                    self.is_finished = true;
+                    self.resampler.finish(&mut self.output);
+                }
+            }
+        }
+        Ok((!self.output.is_empty()).then_some(&self.output))
+    }
+}
+
+/// Reads a whole file as 16 kHz mono samples, f32 in [-1, 1].
+///
+/// # Errors
+/// As [`AudioFile::open`] and [`AudioFile::next_chunk`].
+pub fn read_mono_16k(path: &Path) -> Result<Vec<f32>, MediaError> {
+    let mut reader = MonoReader::new(AudioFile::open(path)?)?;
+    let mut samples = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        samples.extend_from_slice(chunk);
+    }
+    Ok(samples)
+}
+
+/// Means over the channels of interleaved samples.
+fn average_channels(interleaved: &[f32], num_channels: usize, mono: &mut Vec<f32>) {
+    mono.clear();
+    if num_channels == 1 {
+        mono.extend_from_slice(interleaved);
+    } else {
+        let scale = 1.0 / num_channels as f32;
+        mono.extend(
+            interleaved.chunks_exact(num_channels).map(|channels| channels.iter().sum::<f32>() * scale),
+        );
+    }
+}
