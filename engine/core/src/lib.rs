@@ -4,10 +4,14 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
-pub mod fbank;
 #[cfg(feature = "alloc")]
 pub mod encoder;
+pub mod fbank;
 #[cfg(feature = "alloc")]
 pub mod model;
+#[cfg(feature = "std")]
+pub mod resample;
 pub mod score;

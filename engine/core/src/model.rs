@@ -5,7 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::fbank::{FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, NORM_MEAN, NORM_STD, NUM_MEL_BINS, SAMPLE_RATE_HZ};
+use crate::fbank::{
+    FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, NORM_MEAN, NORM_STD, NUM_MEL_BINS, SAMPLE_RATE_HZ,
+};
 use crate::score::{Axis, NUM_AXES};
 
 /// Where a model's training labels came from.
@@ -66,7 +68,9 @@ impl ModelInfo {
     /// # Errors
     /// [`ModelInfoError`] where a key is missing, unreadable, or names a front end, axes or format version
     /// other than this engine's.
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ModelInfoError> {
+    pub fn from_pairs<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ModelInfoError> {
         let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
         let find = |key: &'static str| {
             pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| *v).ok_or(ModelInfoError::Missing { key })
@@ -150,17 +154,8 @@ const KEY_SHIFT: &str = "aesa.frame_shift_samples";
 const KEY_NORM_MEAN: &str = "aesa.fbank_mean";
 const KEY_NORM_STD: &str = "aesa.fbank_std";
 const KEY_POLICY: &str = "aesa.policy";
-const FIXED_KEYS: [&str; 9] = [
-    KEY_FORMAT,
-    KEY_AXES,
-    KEY_RATE,
-    KEY_MEL,
-    KEY_LENGTH,
-    KEY_SHIFT,
-    KEY_NORM_MEAN,
-    KEY_NORM_STD,
-    KEY_POLICY,
-];
+const FIXED_KEYS: [&str; 9] =
+    [KEY_FORMAT, KEY_AXES, KEY_RATE, KEY_MEL, KEY_LENGTH, KEY_SHIFT, KEY_NORM_MEAN, KEY_NORM_STD, KEY_POLICY];
 const KEY_ID: &str = "aesa.id";
 const KEY_VERSION: &str = "aesa.version";
 const KEY_TARGET_MEAN: &str = "aesa.target_mean";
