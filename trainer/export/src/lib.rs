@@ -1,3 +1,59 @@
-//! Placeholder during set-up.
+//! Writes AESA-Net to ONNX: from named tensors, without libtorch.
+//!
+//! ```text
+//!  model.safetensors --> Tensors --> parameters.rs --> encoder.rs --> head.rs --> onnx.rs --> model.onnx
+//!                        named       every name and    BEATs          AESA-Net    metadata,
+//!                        f32 arrays  shape is checked  [tokens, d]    scores      hash, bytes
+//! ```
+//!
+//! The file needs standard `ai.onnx` operators only (opset 17), so any ONNX runtime loads it. Its input `fbank` is
+//! `[1, num_frames, 128]` with a free `num_frames`; its outputs are `frame_scores` `[1, num_steps, 4]` and
+//! `clip_scores` `[1, 4]`, 0 to 10, in the order of [`aesa::score::Axis::ALL`].
+//!
+//! ```
+//! use aesa::model::{Labels, ModelInfo};
+//! use aesa_export::{random_tensors, write_onnx, EncoderConfig, ModelConfig};
+//!
+//! let encoder = EncoderConfig {
+//!     embed_dim: 16,
+//!     encoder_embed_dim: 32,
+//!     encoder_layers: 1,
+//!     encoder_ffn_embed_dim: 32,
+//!     encoder_attention_heads: 2,
+//!     conv_pos: 8,
+//!     conv_pos_groups: 4,
+//!     num_buckets: 16,
+//!     max_distance: 32,
+//!     ..EncoderConfig::default()
+//! };
+//! let config = ModelConfig { encoder, ..ModelConfig::default() };
+//! let info = ModelInfo {
+//!     id: "example".into(),
+//!     version: "1".into(),
+//!     target_mean: [5.0; 4],
+//!     target_std: [1.0; 4],
+//!     window_steps: 62,
+//!     labels: Labels::Proxy,
+//!     run_hash: String::new(),
+//! };
+//! let onnx = write_onnx(&config, &random_tensors(&config, 1)?, &info)?;
+//! assert!(onnx.len() > 4 * 1000);
+//! # Ok::<(), aesa_export::ExportError>(())
+//! ```
+#![forbid(unsafe_code)]
+
 mod config;
+mod encoder;
+mod error;
+mod graph;
+mod head;
+mod linear;
+mod onnx;
+mod parameters;
+mod tensors;
+
 pub use config::{EncoderConfig, HeadConfig, ModelConfig};
+pub use error::ExportError;
+pub use onnx::{ExportOptions, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with};
+pub use parameters::{Parameter, parameters, random_tensors};
+pub use tensors::{Tensor, Tensors};

@@ -1,0 +1,200 @@
+//! A small builder of ONNX graphs.
+//!
+//! Every node has one output, named as the node; weights are initialisers with `raw_data`, in the order in which they
+//! were added.
+
+use std::collections::BTreeSet;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::Dimension;
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto};
+use tract_onnx::pb::{ValueInfoProto, type_proto};
+
+use crate::linear::Linear;
+use crate::tensors::to_le_bytes;
+
+/// The name of something that a node can take: an input, an initialiser or another node's output.
+#[derive(Clone, Debug)]
+pub(crate) struct Value(pub(crate) String);
+
+/// A graph under construction.
+#[derive(Default)]
+pub(crate) struct Graph {
+    proto: GraphProto,
+    scalars: BTreeSet<String>,
+}
+
+/// One axis of an input or output.
+pub(crate) enum Dim {
+    Fixed(usize),
+    Free(&'static str),
+}
+
+/// Attributes of one node.
+pub(crate) type Attributes = Vec<AttributeProto>;
+
+impl Graph {
+    pub(crate) fn input(&mut self, name: &str, shape: &[Dim]) -> Value {
+        self.proto.input.push(value_info(name, shape));
+        Value(name.to_string())
+    }
+
+    /// Makes `value` an output called `name`.
+    pub(crate) fn output(&mut self, name: &str, value: &Value, shape: &[Dim]) {
+        self.node(name, "Identity", &[value], vec![]);
+        self.proto.output.push(value_info(name, shape));
+    }
+
+    pub(crate) fn finish(mut self, name: &str) -> GraphProto {
+        self.proto.name = name.to_string();
+        self.proto
+    }
+
+    /// Adds one node.
+    pub(crate) fn node(&mut self, name: &str, op: &str, inputs: &[&Value], attribute: Attributes) -> Value {
+        self.proto.node.push(NodeProto {
+            name: name.to_string(),
+            op_type: op.to_string(),
+            input: inputs.iter().map(|v| v.0.clone()).collect(),
+            output: vec![name.to_string()],
+            attribute,
+            ..NodeProto::default()
+        });
+        Value(name.to_string())
+    }
+
+    /// An f32 initialiser; `data` is row-major.
+    pub(crate) fn weight(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
+        let dims: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+        self.initializer(name, dims, DataType::Float, to_le_bytes(data))
+    }
+
+    /// A one-dimensional i64 initialiser.
+    pub(crate) fn ints(&mut self, name: &str, data: &[i64]) -> Value {
+        let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.initializer(name, vec![data.len() as i64], DataType::Int64, bytes)
+    }
+
+    /// An f32 constant without axes; equal ones are stored once.
+    pub(crate) fn scalar(&mut self, value: f32) -> Value {
+        let name = format!("scalar.{value}");
+        if !self.scalars.insert(name.clone()) {
+            return Value(name);
+        }
+        self.initializer(&name, vec![], DataType::Float, value.to_le_bytes().to_vec())
+    }
+
+    /// An i64 constant without axes; equal ones are stored once.
+    pub(crate) fn int_scalar(&mut self, value: i64) -> Value {
+        let name = format!("int.{value}");
+        if !self.scalars.insert(name.clone()) {
+            return Value(name);
+        }
+        self.initializer(&name, vec![], DataType::Int64, value.to_le_bytes().to_vec())
+    }
+
+    fn initializer(&mut self, name: &str, dims: Vec<i64>, data_type: DataType, raw_data: Vec<u8>) -> Value {
+        self.proto.initializer.push(TensorProto {
+            name: name.to_string(),
+            dims,
+            data_type: data_type as i32,
+            raw_data,
+            ..TensorProto::default()
+        });
+        Value(name.to_string())
+    }
+
+    pub(crate) fn add(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Add", &[a, b], vec![])
+    }
+
+    pub(crate) fn mul(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "Mul", &[a, b], vec![])
+    }
+
+    pub(crate) fn matmul(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+        self.node(name, "MatMul", &[a, b], vec![])
+    }
+
+    pub(crate) fn transpose(&mut self, name: &str, x: &Value, order: &[i64]) -> Value {
+        self.node(name, "Transpose", &[x], vec![ints("perm", order)])
+    }
+
+    /// At most one extent of `shape` is -1: whatever is left.
+    pub(crate) fn reshape(&mut self, name: &str, x: &Value, shape: &[i64]) -> Value {
+        let shape = self.ints(&format!("{name}.shape"), shape);
+        self.node(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    /// Softmax over the last axis.
+    pub(crate) fn softmax(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Softmax", &[x], vec![int("axis", -1)])
+    }
+
+    /// `x` is `[tokens, inputs]`, the result `[tokens, outputs]`.
+    pub(crate) fn linear(&mut self, name: &str, x: &Value, map: &Linear) -> Value {
+        let shape = [map.inputs, map.outputs()];
+        let weight = self.weight(&format!("{name}.weight"), &shape, &map.transposed_weight());
+        let bias = self.weight(&format!("{name}.bias"), &[map.outputs()], &map.bias);
+        let product = self.matmul(&format!("{name}.matmul"), x, &weight);
+        self.add(name, &product, &bias)
+    }
+
+    /// Normalises the last axis, epsilon 1e-5 as in PyTorch.
+    pub(crate) fn layer_norm(&mut self, name: &str, x: &Value, weight: &[f32], bias: &[f32]) -> Value {
+        let scale = self.weight(&format!("{name}.weight"), &[weight.len()], weight);
+        let bias = self.weight(&format!("{name}.bias"), &[bias.len()], bias);
+        let attributes = vec![int("axis", -1), float("epsilon", 1e-5)];
+        self.node(name, "LayerNormalization", &[x, &scale, &bias], attributes)
+    }
+
+    /// `x/2 * (1 + erf(x / sqrt(2)))`; ONNX has no Gelu before opset 20.
+    pub(crate) fn gelu(&mut self, name: &str, x: &Value) -> Value {
+        let (factor, one, half) =
+            (self.scalar(core::f32::consts::FRAC_1_SQRT_2), self.scalar(1.0), self.scalar(0.5));
+        let scaled = self.mul(&format!("{name}.scaled"), x, &factor);
+        let erf = self.node(&format!("{name}.erf"), "Erf", &[&scaled], vec![]);
+        let gate = self.add(&format!("{name}.gate"), &erf, &one);
+        let halved = self.mul(&format!("{name}.half"), x, &half);
+        self.mul(name, &halved, &gate)
+    }
+}
+
+pub(crate) fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { i, ..attribute(name, AttributeType::Int) }
+}
+
+pub(crate) fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto { f, ..attribute(name, AttributeType::Float) }
+}
+
+pub(crate) fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto { ints: ints.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+pub(crate) fn text(name: &str, s: &str) -> AttributeProto {
+    AttributeProto { s: s.as_bytes().to_vec(), ..attribute(name, AttributeType::String) }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: name.to_string(), r#type: kind as i32, ..AttributeProto::default() }
+}
+
+fn value_info(name: &str, shape: &[Dim]) -> ValueInfoProto {
+    let dim = shape.iter().map(dimension).collect();
+    let tensor =
+        type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    let value = Some(type_proto::Value::TensorType(tensor));
+    let r#type = Some(TypeProto { value, ..TypeProto::default() });
+    ValueInfoProto { name: name.to_string(), r#type, ..ValueInfoProto::default() }
+}
+
+fn dimension(dim: &Dim) -> Dimension {
+    let value = match dim {
+        Dim::Fixed(n) => Extent::DimValue(*n as i64),
+        Dim::Free(name) => Extent::DimParam(name.to_string()),
+    };
+    Dimension { value: Some(value), ..Dimension::default() }
+}

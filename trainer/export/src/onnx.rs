@@ -1,0 +1,107 @@
+//! The whole file: encoder, head, metadata and hash.
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
+
+use aesa::fbank::NUM_MEL_BINS;
+use aesa::model::ModelInfo;
+use aesa::score::NUM_AXES;
+
+use crate::config::ModelConfig;
+use crate::encoder::encoder;
+use crate::error::ExportError;
+use crate::graph::{Dim, Graph};
+use crate::head::head;
+use crate::parameters::parameters;
+use crate::tensors::Tensors;
+
+/// What a file holds beyond the scores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// Adds outputs `hidden.0` (input of the first block) to `hidden.N` (output of block N), each `[num_tokens, width]`,
+    /// to compare the encoder with another one.
+    pub expose_hidden_states: bool,
+}
+
+/// The bytes of an ONNX file that computes the network; see the crate's documentation for inputs and outputs.
+///
+/// Tensors beyond those that [`parameters`] lists are ignored.
+///
+/// # Errors
+/// [`ExportError`] if the sizes contradict each other, or a tensor is missing, of another shape, or not finite.
+pub fn write_onnx(config: &ModelConfig, tensors: &Tensors, info: &ModelInfo) -> Result<Vec<u8>, ExportError> {
+    write_onnx_with(config, tensors, info, &ExportOptions::default())
+}
+
+/// As [`write_onnx`], with options.
+///
+/// # Errors
+/// As [`write_onnx`].
+pub fn write_onnx_with(
+    config: &ModelConfig,
+    tensors: &Tensors,
+    info: &ModelInfo,
+    options: &ExportOptions,
+) -> Result<Vec<u8>, ExportError> {
+    let mut num_parameters = 0;
+    for p in parameters(config)? {
+        num_parameters += tensors.expect(&p.name, &p.shape)?.len();
+    }
+    let graph = graph(config, tensors, options)?;
+    let mut metadata = info.to_pairs();
+    metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
+    metadata.push((KEY_WEIGHTS_SHA256.to_string(), weights_sha256(&graph)));
+    let model = ModelProto {
+        ir_version: IR_VERSION,
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        producer_name: "aesa".to_string(),
+        producer_version: env!("CARGO_PKG_VERSION").to_string(),
+        metadata_props: metadata
+            .into_iter()
+            .map(|(key, value)| StringStringEntryProto { key, value })
+            .collect(),
+        graph: Some(graph),
+        ..ModelProto::default()
+    };
+    Ok(model.encode_to_vec())
+}
+
+fn graph(
+    config: &ModelConfig,
+    tensors: &Tensors,
+    options: &ExportOptions,
+) -> Result<GraphProto, ExportError> {
+    let mut g = Graph::default();
+    let fbank = g.input("fbank", &[Dim::Fixed(1), Dim::Free("num_frames"), Dim::Fixed(NUM_MEL_BINS)]);
+    let hidden = encoder(&mut g, &config.encoder, tensors, &fbank)?;
+    let (frame, clip) = head(&mut g, config, tensors, &hidden[1..])?;
+    g.output("frame_scores", &frame, &[Dim::Fixed(1), Dim::Free("num_steps"), Dim::Fixed(NUM_AXES)]);
+    g.output("clip_scores", &clip, &[Dim::Fixed(1), Dim::Fixed(NUM_AXES)]);
+    if options.expose_hidden_states {
+        let shape = [Dim::Free("num_tokens"), Dim::Fixed(config.encoder.encoder_embed_dim as usize)];
+        for (i, state) in hidden.iter().enumerate() {
+            g.output(&format!("hidden.{i}"), state, &shape);
+        }
+    }
+    Ok(g.finish("aesa"))
+}
+
+/// SHA-256 of all initialisers' bytes in file order, lower-case hexadecimal.
+fn weights_sha256(graph: &GraphProto) -> String {
+    let mut hash = Sha256::new();
+    graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Metadata key: how many numbers the network learned.
+pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
+
+/// Metadata key: SHA-256 over the `raw_data` of all graph initialisers in file order, lower-case hexadecimal.
+pub const KEY_WEIGHTS_SHA256: &str = "aesa.weights_sha256";
+
+/// The newest intermediate representation that opset 17's first release knew.
+const IR_VERSION: i64 = 8;
+
+/// The first operator set with LayerNormalization.
+const OPSET: i64 = 17;
