@@ -1,1 +1,34 @@
-//! Placeholder during set-up.
+//! AESA-Net from an ONNX file, run by tract.
+//!
+//! ```text
+//! model.onnx --> file.rs: metadata, hash, inputs and outputs --> model.rs: plans --> session.rs: scores of a window
+//!                checked once                                    whole window once,
+//!                                                                tails on demand
+//! ```
+//!
+//! A [`TractModel`] is loaded once and never changes; each thread scores through its own [`TractSession`]. The same
+//! features give the same bits in any thread and after any other window.
+//!
+//! ```no_run
+//! use aesa::encoder::Network;
+//! use aesa::score::Scores;
+//!
+//! let model = aesa_tract::TractModel::load("model.onnx".as_ref())?;
+//! println!("{} {}", model.info().id, model.info().version);
+//! let mut session = model.session();
+//! let features = vec![0.0; 2 * 16 * 128];
+//! let mut scores = [Scores::default(); 2];
+//! session.score_window(&features, &mut scores)?;
+//! # Ok::<(), aesa_tract::TractError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod file;
+mod model;
+mod session;
+
+pub use error::TractError;
+pub use file::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256};
+pub use model::{TensorInfo, TractModel};
+pub use session::TractSession;

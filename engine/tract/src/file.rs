@@ -1,0 +1,170 @@
+//! The ONNX file: parsed and checked before tract sees it.
+
+use aesa::fbank::NUM_MEL_BINS;
+use aesa::model::ModelInfo;
+use aesa::score::NUM_AXES;
+use sha2::{Digest, Sha256};
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
+use tract_onnx::pb::type_proto::Value as Type;
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use tract_onnx::prelude::Framework;
+
+use crate::error::TractError;
+use crate::model::TensorInfo;
+
+/// Metadata key: SHA-256 over the `raw_data` of all graph initialisers in file order, lower-case hexadecimal.
+pub const KEY_WEIGHTS_SHA256: &str = "aesa.weights_sha256";
+
+/// Metadata key: SHA-256 over the whole file with this value's own 64 digits read as `0`, lower-case hexadecimal.
+pub const KEY_FILE_SHA256: &str = "aesa.file_sha256";
+
+/// Metadata key: how many numbers the network learned.
+pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
+
+/// The network's input.
+pub(crate) const INPUT: &str = "fbank";
+/// The network's outputs, in the order a plan returns them.
+pub(crate) const OUTPUTS: [&str; 2] = ["frame_scores", "clip_scores"];
+
+/// A file that passed every check.
+pub(crate) struct CheckedFile {
+    pub(crate) proto: ModelProto,
+    pub(crate) info: ModelInfo,
+    pub(crate) metadata: Vec<(String, String)>,
+    pub(crate) num_parameters: u64,
+    pub(crate) opset: i64,
+    pub(crate) inputs: Vec<TensorInfo>,
+    pub(crate) outputs: Vec<TensorInfo>,
+}
+
+/// Parses and checks the bytes of a model file.
+pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
+    let proto = tract_onnx::onnx()
+        .proto_model_for_read(&mut &*bytes)
+        .map_err(|e| TractError::NotOnnx { cause: e.root_cause().to_string() })?;
+    let graph = proto.graph.as_ref().ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
+    let metadata: Vec<(String, String)> =
+        proto.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
+    let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        .map_err(TractError::Info)?;
+    let find = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
+    if let Some(expected) = find(KEY_FILE_SHA256)
+        && file_sha256(bytes).as_deref() != Some(expected)
+    {
+        return Err(TractError::Hash { key: KEY_FILE_SHA256 });
+    }
+    if find(KEY_WEIGHTS_SHA256) != Some(weights_sha256(graph).as_str()) {
+        return Err(TractError::Hash { key: KEY_WEIGHTS_SHA256 });
+    }
+    graph.initializer.iter().try_for_each(check_initializer)?;
+    let num_parameters = find(KEY_NUM_PARAMETERS).and_then(|n| n.parse().ok());
+    let num_parameters = num_parameters.unwrap_or_else(|| count_parameters(graph));
+    let is_initializer = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
+    let inputs: Vec<TensorInfo> =
+        graph.input.iter().filter(|input| !is_initializer(&input.name)).map(tensor_info).collect();
+    let outputs: Vec<TensorInfo> = graph.output.iter().map(tensor_info).collect();
+    check_interface(&inputs, &outputs)?;
+    let opset = proto.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
+    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, proto })
+}
+
+/// The input and the outputs must be there, with the shapes that the engine feeds and reads.
+fn check_interface(inputs: &[TensorInfo], outputs: &[TensorInfo]) -> Result<(), TractError> {
+    let refuse = |cause: String| Err(TractError::Interface { cause });
+    let expect = |tensors: &[TensorInfo], name: &str, expected: &[Option<i64>]| {
+        let Some(tensor) = tensors.iter().find(|t| t.name == name) else {
+            let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+            return refuse(format!("{name} is missing among {names:?}"));
+        };
+        let fits = tensor.element == "f32"
+            && tensor.shape.len() == expected.len()
+            && tensor.shape.iter().zip(expected).all(|(dim, size)| match size {
+                Some(size) => *dim == size.to_string(),
+                None => dim.parse::<i64>().is_err(),
+            });
+        if fits { Ok(()) } else { refuse(format!("{tensor} has another type or shape than this engine's")) }
+    };
+    let (mel, axes) = (Some(NUM_MEL_BINS as i64), Some(NUM_AXES as i64));
+    if inputs.len() != 1 {
+        return refuse(format!("it has {} inputs", inputs.len()));
+    }
+    expect(inputs, INPUT, &[Some(1), None, mel])?;
+    expect(outputs, OUTPUTS[0], &[Some(1), None, axes])?;
+    expect(outputs, OUTPUTS[1], &[Some(1), axes])
+}
+
+/// An initialiser must hold exactly the bytes that its shape asks for.
+fn check_initializer(tensor: &TensorProto) -> Result<(), TractError> {
+    let refuse = |what: &str| Err(TractError::Interface { cause: format!("tensor {} {what}", tensor.name) });
+    if tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty() {
+        return refuse("lies in another file");
+    }
+    let element_bytes = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float | DataType::Int32 | DataType::Uint32) => 4,
+        Ok(DataType::Int64 | DataType::Uint64 | DataType::Double) => 8,
+        Ok(DataType::Int8 | DataType::Uint8 | DataType::Bool) => 1,
+        Ok(DataType::Float16 | DataType::Int16 | DataType::Uint16) => 2,
+        _ => return refuse("has an unsupported type"),
+    };
+    let num_bytes = tensor
+        .dims
+        .iter()
+        .try_fold(element_bytes, |product: u64, dim| product.checked_mul(u64::try_from(*dim).ok()?));
+    if num_bytes != Some(tensor.raw_data.len() as u64) {
+        return refuse("has another size than its shape");
+    }
+    Ok(())
+}
+
+/// Numbers in all initialisers that are not index or shape tensors.
+fn count_parameters(graph: &GraphProto) -> u64 {
+    let is_weight = |tensor: &&TensorProto| tensor.data_type != DataType::Int64 as i32;
+    graph.initializer.iter().filter(is_weight).map(|t| t.dims.iter().product::<i64>().unsigned_abs()).sum()
+}
+
+fn weights_sha256(graph: &GraphProto) -> String {
+    let mut hash = Sha256::new();
+    graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
+    hexadecimal(&hash.finalize())
+}
+
+/// The hash that [`KEY_FILE_SHA256`] describes; `None` where the bytes hold no such entry.
+fn file_sha256(bytes: &[u8]) -> Option<String> {
+    // In protobuf the value follows the key as field 2 with a length of 64 bytes.
+    let entry = [KEY_FILE_SHA256.as_bytes(), &[0x12, HASH_DIGITS as u8]].concat();
+    let start = bytes.windows(entry.len()).position(|window| window == entry)? + entry.len();
+    let end = start + HASH_DIGITS;
+    let mut hash = Sha256::new();
+    hash.update(bytes.get(..start)?);
+    hash.update([b'0'; HASH_DIGITS]);
+    hash.update(bytes.get(end..)?);
+    Some(hexadecimal(&hash.finalize()))
+}
+
+const HASH_DIGITS: usize = 64;
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Name, element type and shape of a graph's input or output.
+fn tensor_info(value: &ValueInfoProto) -> TensorInfo {
+    let mut info = TensorInfo { name: value.name.clone(), element: "?".to_string(), shape: Vec::new() };
+    if let Some(Type::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        info.element = match DataType::try_from(tensor.elem_type) {
+            Ok(DataType::Float) => "f32".to_string(),
+            Ok(other) => other.as_str_name().to_ascii_lowercase(),
+            Err(_) => "?".to_string(),
+        };
+        let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
+        info.shape = dims
+            .map(|dim| match &dim.value {
+                Some(Dim::DimValue(size)) => size.to_string(),
+                Some(Dim::DimParam(name)) => name.clone(),
+                None => "?".to_string(),
+            })
+            .collect();
+    }
+    info
+}

@@ -1,0 +1,70 @@
+//! One thread's way to score windows.
+
+use aesa::encoder::Network;
+use aesa::fbank::NUM_MEL_BINS;
+use aesa::model::ModelInfo;
+use aesa::score::{FRAMES_PER_STEP, NUM_AXES, Scores};
+use tract_onnx::prelude::*;
+
+use crate::error::TractError;
+use crate::model::TractModel;
+
+/// A [`Network`] over a shared [`TractModel`]. Keeps no state between windows.
+#[derive(Clone, Debug)]
+pub struct TractSession {
+    model: TractModel,
+}
+
+impl TractSession {
+    pub(crate) fn new(model: TractModel) -> Self {
+        Self { model }
+    }
+
+    /// The model that this session runs.
+    pub fn model(&self) -> &TractModel {
+        &self.model
+    }
+
+    fn check_size(&self, features: &[f32], num_steps: usize) -> Result<(), TractError> {
+        let window_steps = self.model.info().window_steps;
+        let fits = features.len() == num_steps * FRAMES_PER_STEP * NUM_MEL_BINS;
+        if !fits || num_steps == 0 || num_steps > window_steps {
+            return Err(TractError::WindowSize { num_features: features.len(), num_steps, window_steps });
+        }
+        Ok(())
+    }
+}
+
+impl Network for TractSession {
+    type Error = TractError;
+
+    fn info(&self) -> &ModelInfo {
+        self.model.info()
+    }
+
+    /// Scores one window; see [`Network::score_window`].
+    ///
+    /// # Errors
+    /// [`TractError::WindowSize`], [`TractError::Build`] when a window of this length comes up for the first time,
+    /// [`TractError::Run`] where the network fails or its scores are not finite.
+    fn score_window(&mut self, features: &[f32], scores: &mut [Scores]) -> Result<(), TractError> {
+        self.check_size(features, scores.len())?;
+        let plan = self.model.plan(scores.len())?;
+        let failed = |e: RuntimeError| TractError::Run { cause: format!("{e:#}") };
+        let shape = [1, scores.len() * FRAMES_PER_STEP, NUM_MEL_BINS];
+        let input = Tensor::from_shape(&shape, features).map_err(failed)?;
+        let outputs = plan.run(tvec!(input.into_tvalue())).map_err(failed)?;
+        let values = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
+        let values = values.as_slice().filter(|v| v.len() == scores.len() * NUM_AXES);
+        let values = values.ok_or(TractError::Run { cause: "an output of another size".to_string() })?;
+        if !values.iter().all(|v| v.is_finite()) {
+            return Err(TractError::Run { cause: "a score is not a finite number".to_string() });
+        }
+        for (score, step) in scores.iter_mut().zip(values.chunks_exact(NUM_AXES)) {
+            score.0.copy_from_slice(step);
+        }
+        Ok(())
+    }
+}
+
+type RuntimeError = tract_onnx::prelude::TractError;
