@@ -1,0 +1,320 @@
+//! Every key of a training run, with its default. A run folder's `config.toml` holds them all.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use aesa_export::ModelConfig;
+
+/// A training run. The defaults are the paper's where it says, else the choices of `docs/SPEC.md`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Short name of the model, such as `starter`.
+    pub id: String,
+    /// Version of the weights.
+    pub version: String,
+    /// Where the labels came from: `human` or `proxy`.
+    pub labels: LabelSource,
+    /// Seed of weights, dropout, order, crops and triplets. The same seed on the same machine gives the same model.
+    pub seed: u64,
+    /// CPU threads; 0 takes all.
+    pub threads: usize,
+
+    /// At most this many passes over the training set.
+    pub epochs: usize,
+    /// Epochs without a better validation MSE after which training ends; 0 never ends early.
+    pub patience: usize,
+    /// Clips per optimiser step. The paper's 1 serves clips of any length; more need clips of one length, or `crop_steps`.
+    pub batch_size: usize,
+    /// Steps of 160 ms in the random crop taken of each clip in each epoch; 0 takes whole clips.
+    pub crop_steps: usize,
+    /// The last epochs of `epochs` take whole clips in place of crops. Where `patience` is not 0, it counts before them only,
+    /// and an early end goes on with them.
+    pub final_full_epochs: usize,
+    /// Steps the encoder sees at once; longer clips are cut. 62 is ten seconds.
+    pub window_steps: usize,
+
+    /// Adam's learning rate for the head.
+    pub learning_rate: f64,
+    /// Adam's learning rate for the encoder, where it is trained.
+    pub encoder_learning_rate: f64,
+    /// Keeps the encoder as it is, as in the paper.
+    pub freeze_encoder: bool,
+    /// How the learning rates change over the run.
+    pub learning_rate_schedule: Schedule,
+    /// Optimiser steps over which the learning rates rise from 0.
+    pub warmup_steps: usize,
+    /// Decoupled weight decay (AdamW); 0 is plain Adam.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient; 0 does not clip.
+    pub clip_grad_norm: f64,
+
+    /// Weight of the MSE of every token score against the clip's target; 0 is the paper's equation, 1 is HAAQI-Net's.
+    pub frame_weight: f64,
+    /// Longest span of fbank frames blanked in each training clip; 0 blanks none.
+    pub time_mask: usize,
+    /// Widest band of mel bins blanked in each training clip; 0 blanks none.
+    pub mel_mask: usize,
+    /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed anew each epoch.
+    pub cache_hidden_mib: usize,
+
+    /// A run folder or safetensors file to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Which of its weights to take.
+    pub init_parts: InitParts,
+    /// A published BEATs checkpoint (`.pt`) to start the encoder from; it also sets `[model.encoder]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_encoder: Option<String>,
+
+    /// The triplet loss.
+    pub triplet: TripletConfig,
+    /// Sizes of the network.
+    pub model: ModelConfig,
+}
+
+/// The triplet loss and its buffer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TripletConfig {
+    /// Weight of the triplet loss; 0 turns it off. 0.2 in the paper.
+    pub alpha: f64,
+    /// Targets this close, in standard deviations, are alike.
+    pub eps: f64,
+    /// How much nearer (squared distance) the like must be than the unlike.
+    pub margin: f64,
+    /// Clips kept in the buffer; the oldest leave first.
+    pub capacity: usize,
+    /// Scales embeddings to length 1 before they are compared.
+    pub normalise: bool,
+}
+
+/// Where labels came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelSource {
+    /// People rated the audio.
+    Human,
+    /// Computed stand-ins for ratings.
+    Proxy,
+}
+
+/// How a learning rate changes after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// It falls to a hundredth along half a cosine over all `epochs`.
+    Cosine,
+}
+
+/// Weights to take from [`TrainConfig::init`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitParts {
+    /// The encoder.
+    Encoder,
+    /// Encoder and head.
+    All,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            id: "model".to_string(),
+            version: "1".to_string(),
+            labels: LabelSource::Proxy,
+            seed: 1,
+            threads: 0,
+            epochs: 100,
+            patience: 10,
+            batch_size: 1,
+            crop_steps: 0,
+            final_full_epochs: 0,
+            window_steps: 62,
+            learning_rate: 1e-4,
+            encoder_learning_rate: 1e-5,
+            freeze_encoder: true,
+            learning_rate_schedule: Schedule::Constant,
+            warmup_steps: 0,
+            weight_decay: 0.0,
+            clip_grad_norm: 0.0,
+            frame_weight: 1.0,
+            time_mask: 0,
+            mel_mask: 0,
+            cache_hidden_mib: 4096,
+            init: None,
+            init_parts: InitParts::All,
+            init_encoder: None,
+            triplet: TripletConfig::default(),
+            model: ModelConfig::default(),
+        }
+    }
+}
+
+impl Default for TripletConfig {
+    fn default() -> Self {
+        Self { alpha: 0.2, eps: 0.5, margin: 0.5, capacity: 256, normalise: true }
+    }
+}
+
+impl TrainConfig {
+    /// Reads a TOML file and lays `key=value` overrides over it; a key within a table is written `triplet.alpha=0`.
+    ///
+    /// # Errors
+    /// Where the file or an override cannot be read, names an unknown key, or has an impossible value.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let parse = || -> Result<Self> {
+            let mut table: toml::Table = text.parse()?;
+            for entry in overrides {
+                override_key(&mut table, entry)?;
+            }
+            let config: Self = table.try_into()?;
+            config.check()?;
+            Ok(config)
+        };
+        parse().with_context(|| format!("in the training config {}", path.display()))
+    }
+
+    /// The whole config as TOML.
+    ///
+    /// # Errors
+    /// Never for a config that was read; TOML has no number above `i64::MAX`, so a larger seed fails.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    fn check(&self) -> Result<()> {
+        let (encoder, head) = (&self.model.encoder, &self.model.head);
+        let divides = |part: i64, whole: i64| part > 0 && whole > 0 && whole % part == 0;
+        ensure!(encoder.input_patch_size == 16, "model.encoder.input_patch_size must be 16");
+        ensure!(encoder.encoder_layers > 0, "model.encoder.encoder_layers must be positive");
+        ensure!(
+            divides(encoder.encoder_attention_heads, encoder.encoder_embed_dim)
+                && divides(encoder.conv_pos_groups, encoder.encoder_embed_dim),
+            "model.encoder.encoder_embed_dim must be a multiple of encoder_attention_heads and conv_pos_groups"
+        );
+        ensure!(
+            divides(head.attention_heads, head.shared_dim),
+            "model.head.shared_dim must be a multiple of attention_heads"
+        );
+        ensure!(
+            encoder.num_buckets >= 4 && encoder.max_distance > encoder.num_buckets / 4,
+            "model.encoder.max_distance must exceed a quarter of num_buckets, and num_buckets be 4 or more"
+        );
+        for (name, p) in [("encoder", encoder.dropout), ("head", head.dropout)] {
+            ensure!((0.0..1.0).contains(&p), "model.{name}.dropout must be at least 0 and below 1");
+        }
+        ensure!(self.batch_size > 0, "batch_size must be positive");
+        ensure!(self.window_steps > 0, "window_steps must be positive");
+        ensure!(self.crop_steps <= self.window_steps, "crop_steps must not exceed window_steps");
+        ensure!(self.final_full_epochs <= self.epochs, "final_full_epochs must not exceed epochs");
+        ensure!(
+            self.learning_rate > 0.0 && self.encoder_learning_rate >= 0.0,
+            "learning rates must be positive"
+        );
+        ensure!(
+            self.triplet.eps >= 0.0 && self.triplet.margin >= 0.0,
+            "triplet.eps and margin must not be negative"
+        );
+        ensure!(
+            self.triplet.alpha == 0.0 || self.triplet.capacity > 1,
+            "triplet.capacity must be at least 2"
+        );
+        Ok(())
+    }
+}
+
+/// Sets one `a.b.c=value`; the value is TOML, or else taken as a string.
+fn override_key(table: &mut toml::Table, entry: &str) -> Result<()> {
+    let Some((key, value)) = entry.split_once('=') else { bail!("--set {entry}: expected key=value") };
+    let (key, value) = (key.trim(), value.trim());
+    let value = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+    let value = value
+        .unwrap_or_else(|| toml::Value::String(entry[key.len()..].trim_start_matches([' ', '=']).into()));
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let last = parts.pop().unwrap_or_default();
+    let mut table = table;
+    for part in parts {
+        let inner = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = inner.as_table_mut().with_context(|| format!("--set {entry}: {part} is not a table"))?;
+    }
+    table.insert(last.to_string(), value);
+    Ok(())
+}
+
+/// The smallest network with every part, for tests.
+#[cfg(test)]
+pub(crate) fn tiny_model() -> ModelConfig {
+    use aesa_export::{EncoderConfig, HeadConfig};
+    let encoder = EncoderConfig {
+        embed_dim: 16,
+        encoder_embed_dim: 24,
+        encoder_layers: 2,
+        encoder_ffn_embed_dim: 32,
+        encoder_attention_heads: 2,
+        conv_pos: 8,
+        conv_pos_groups: 4,
+        num_buckets: 16,
+        max_distance: 32,
+        ..EncoderConfig::default()
+    };
+    let head = HeadConfig {
+        adapter_dim: 16,
+        lstm_dim: 8,
+        shared_dim: 16,
+        attention_heads: 4,
+        ..HeadConfig::default()
+    };
+    ModelConfig { encoder, head }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, overrides: &[&str]) -> Result<TrainConfig> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        TrainConfig::read(file.path(), &overrides)
+    }
+
+    #[test]
+    fn an_empty_file_is_the_paper() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config, TrainConfig::default());
+        assert_eq!((config.batch_size, config.learning_rate, config.triplet.alpha), (1, 1e-4, 0.2));
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let config = TrainConfig { init: Some("runs/a".into()), crop_steps: 16, ..TrainConfig::default() };
+        assert_eq!(read(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn overrides_reach_tables_and_strings() {
+        let overrides =
+            ["triplet.alpha=0", "model.encoder.encoder_layers=3", "init=runs/x", "freeze_encoder=false"];
+        let config = read("[triplet]\nmargin = 2.0\n", &overrides[1..]).unwrap();
+        assert_eq!((config.triplet.margin, config.model.encoder.encoder_layers), (2.0, 3));
+        assert_eq!((config.init.as_deref(), config.freeze_encoder), (Some("runs/x"), false));
+        assert_eq!(read("", &overrides[..1]).unwrap().triplet.alpha, 0.0);
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_refused() {
+        for text in
+            ["bathc_size = 2", "batch_size = 0", "crop_steps = 99", "[model.head]\nattention_heads = 7"]
+        {
+            assert!(read(text, &[]).is_err(), "{text}");
+        }
+        assert!(read("", &["no_equals_sign"]).is_err());
+    }
+}

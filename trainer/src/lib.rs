@@ -1,0 +1,26 @@
+//! Trains, evaluates and exports AESA-Net.
+//!
+//! ```text
+//! corpus --> dataset --> model (beats + head) --> loss (+ buffer) --> train --> metrics
+//!            fbank from the engine                                     |
+//!                                                                      v
+//!                                            run folder: best.safetensors --> aesa-export: model.onnx
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod beats;
+pub mod buffer;
+pub mod checkpoint;
+pub mod config;
+pub mod dataset;
+pub mod inputs;
+pub mod layers;
+pub mod loss;
+pub mod metrics;
+pub mod model;
+pub mod pickle;
+pub mod predict;
+pub mod progress;
+pub mod run;
+pub mod train;
+pub mod weights;

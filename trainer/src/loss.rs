@@ -1,0 +1,195 @@
+//! What training minimises: squared errors of clip and token scores, and the triplet loss.
+//!
+//! ```text
+//! loss = mse(clip) + frame_weight * mse(tokens) + alpha * triplet
+//! ```
+//! Source: the AESA-Net paper, section III; the token term is HAAQI-Net's. Letters in shapes as in [`crate::model`].
+
+use aesa::score::NUM_AXES;
+use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::buffer::TripletBuffer;
+use crate::config::{TrainConfig, TripletConfig};
+use crate::model::Prediction;
+
+/// Mean and standard deviation of the training targets per axis, on the scale of 0 to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetScale {
+    /// Means.
+    pub mean: [f64; NUM_AXES],
+    /// Standard deviations over the whole set (divided by its size); 1 where all targets are equal.
+    pub std: [f64; NUM_AXES],
+}
+
+impl TargetScale {
+    /// The scale of a set of targets.
+    pub fn of(targets: &[[f64; NUM_AXES]]) -> Self {
+        let count = targets.len().max(1) as f64;
+        let mean = core::array::from_fn(|a| targets.iter().map(|t| t[a]).sum::<f64>() / count);
+        let std = core::array::from_fn(|a: usize| {
+            let squares = targets.iter().map(|t| (t[a] - mean[a]).powi(2));
+            let std = (squares.sum::<f64>() / count).sqrt();
+            if std > 1e-6 { std } else { 1.0 }
+        });
+        Self { mean, std }
+    }
+
+    /// A target in standard deviations from the mean.
+    pub fn z(&self, target: &[f64; NUM_AXES]) -> [f64; NUM_AXES] {
+        core::array::from_fn(|a| (target[a] - self.mean[a]) / self.std[a])
+    }
+
+    /// Scores of 0 to 1, `[.., A]`, in standard deviations from the mean.
+    fn z_of_scores(&self, scores: &Tensor) -> Tensor {
+        let row = |values: &[f64; NUM_AXES]| Tensor::from_slice(&values.map(|v| v as f32));
+        (scores * 10.0 - row(&self.mean)) / row(&self.std)
+    }
+}
+
+/// The loss of one batch, part by part; add a term here and in [`Loss::of`].
+#[derive(Debug)]
+pub struct BatchLoss {
+    /// What is minimised.
+    pub total: Tensor,
+    /// MSE of the clip scores, in z.
+    pub clip: f64,
+    /// MSE of the token scores, in z.
+    pub frame: f64,
+    /// Triplet loss; 0 while the buffer has no triplet.
+    pub triplet: f64,
+}
+
+/// Computes losses and keeps the triplet buffer.
+#[derive(Debug)]
+pub struct Loss {
+    scale: TargetScale,
+    frame_weight: f64,
+    triplet: TripletConfig,
+    buffer: TripletBuffer,
+}
+
+impl Loss {
+    /// The loss of a run; the buffer is empty.
+    pub fn new(config: &TrainConfig, scale: TargetScale) -> Self {
+        let triplet = config.triplet.clone();
+        Self {
+            scale,
+            frame_weight: config.frame_weight,
+            buffer: TripletBuffer::new(triplet.capacity),
+            triplet,
+        }
+    }
+
+    /// The loss of a batch with targets on the scale of 0 to 10, one per clip; the batch enters the buffer afterwards.
+    pub fn of(&mut self, prediction: &Prediction, targets: &[[f64; NUM_AXES]], rng: &mut Pcg64) -> BatchLoss {
+        let z: Vec<[f64; NUM_AXES]> = targets.iter().map(|t| self.scale.z(t)).collect();
+        let flat: Vec<f32> = z.iter().flatten().map(|v| *v as f32).collect();
+        let truth = Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]); // (B, A)
+        let token_z = self.scale.z_of_scores(&prediction.token_scores); // (B, T, A)
+        let clip_z = token_z.mean_dim(1, false, Kind::Float); // (B, A), since z is linear in the score
+        let clip = (clip_z - &truth).square().mean(Kind::Float);
+        let frame = (token_z - truth.unsqueeze(1)).square().mean(Kind::Float);
+        let mut total = &clip + &frame * self.frame_weight;
+        let mut triplet_value = 0.0;
+        if self.triplet.alpha != 0.0 {
+            let embedding = self.embedding(prediction);
+            if let Some(triplet) = self.triplet_loss(&embedding, &z, rng) {
+                triplet_value = triplet.double_value(&[]);
+                total = total + triplet * self.triplet.alpha;
+            }
+            self.buffer.push(&embedding, &z);
+        }
+        BatchLoss {
+            total,
+            clip: clip.double_value(&[]),
+            frame: frame.double_value(&[]),
+            triplet: triplet_value,
+        }
+    }
+
+    /// The embeddings that are compared, `[B, S]`.
+    fn embedding(&self, prediction: &Prediction) -> Tensor {
+        let z = &prediction.embedding;
+        if !self.triplet.normalise {
+            return z.shallow_clone();
+        }
+        let norm = z.square().sum_dim_intlist([1].as_slice(), true, Kind::Float).sqrt();
+        z / norm.clamp_min(1e-6)
+    }
+
+    /// `max(|a - p|^2 - |a - n|^2 + margin, 0)`, averaged over all triplets drawn; `None` where none was found.
+    fn triplet_loss(&self, embedding: &Tensor, z: &[[f64; NUM_AXES]], rng: &mut Pcg64) -> Option<Tensor> {
+        let triplets = self.buffer.draw(z, self.triplet.eps, rng);
+        if triplets.is_empty() {
+            return None;
+        }
+        let index = |pick: fn(&crate::buffer::Triplet) -> usize| {
+            Tensor::from_slice(&triplets.iter().map(|t| pick(t) as i64).collect::<Vec<_>>())
+        };
+        let recent = self.buffer.embeddings(); // (len, S)
+        let anchor = embedding.index_select(0, &index(|t| t.anchor)); // (triplets, S)
+        let distance =
+            |other: Tensor| (&anchor - other).square().sum_dim_intlist([1].as_slice(), false, Kind::Float);
+        let positive = distance(recent.index_select(0, &index(|t| t.positive))); // (triplets)
+        let negative = distance(recent.index_select(0, &index(|t| t.negative))); // (triplets)
+        Some((positive - negative + self.triplet.margin).relu().mean(Kind::Float))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const TARGETS: [[f64; 4]; 2] = [[4.0, 4.0, 4.0, 4.0], [8.0, 6.0, 4.0, 4.0]];
+
+    fn prediction(scores: &[f32], embedding: &[f32]) -> Prediction {
+        Prediction {
+            token_scores: Tensor::from_slice(scores).view([-1, 2, 4]),
+            embedding: Tensor::from_slice(embedding).view([-1, 2]),
+        }
+    }
+
+    #[test]
+    fn scale_is_mean_and_population_deviation() {
+        let scale = TargetScale::of(&TARGETS);
+        assert_eq!(scale.mean, [6.0, 5.0, 4.0, 4.0]);
+        assert_eq!(scale.std, [2.0, 1.0, 1.0, 1.0]);
+        assert_eq!(scale.z(&TARGETS[1]), [1.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn squared_errors_are_in_standard_deviations() {
+        let scale = TargetScale { mean: [5.0; 4], std: [2.0; 4] };
+        let mut loss = Loss::new(&TrainConfig::default(), scale);
+        // Token scores 0.3 and 0.7 mean 5.0 (z 0); the target 7 is z 1: clip error 1, token errors 4 and 0.
+        let prediction = prediction(&[0.3, 0.3, 0.3, 0.3, 0.7, 0.7, 0.7, 0.7], &[1.0, 0.0]);
+        let batch = loss.of(&prediction, &[[7.0; 4]], &mut Pcg64::seed_from_u64(1));
+        assert!((batch.clip - 1.0).abs() < 1e-5, "{batch:?}");
+        assert!((batch.frame - 2.0).abs() < 1e-5, "{batch:?}");
+        assert_eq!(batch.triplet, 0.0);
+        assert!((batch.total.double_value(&[]) - 3.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn triplet_pulls_the_like_nearer() {
+        let scale = TargetScale { mean: [5.0; 4], std: [1.0; 4] };
+        let mut config = TrainConfig::default();
+        config.triplet = TripletConfig { normalise: false, margin: 1.0, ..TripletConfig::default() };
+        let mut loss = Loss::new(&config, scale);
+        let mut rng = Pcg64::seed_from_u64(1);
+        let scores = [0.5; 16];
+        loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), &[[5.0; 4], [9.0; 4]], &mut rng);
+        // Anchor at 1 with target 5: the like lies at 0 (distance 1), the unlike at 3 (distance 4): max(1 - 4 + 1, 0) = 0.
+        let near = loss.of(&prediction(&scores[..8], &[1.0, 0.0]), &[[5.0; 4]], &mut rng);
+        assert_eq!(near.triplet, 0.0);
+        let mut loss = Loss::new(&config, scale);
+        loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), &[[5.0; 4], [9.0; 4]], &mut rng);
+        // Anchor at 2: max(4 - 1 + 1, 0) = 4.
+        let far = loss.of(&prediction(&scores[..8], &[2.0, 0.0]), &[[5.0; 4]], &mut rng);
+        assert!((far.triplet - 4.0).abs() < 1e-5, "{far:?}");
+    }
+}

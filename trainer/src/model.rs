@@ -1,0 +1,280 @@
+//! AESA-Net: the encoder and the head that scores its hidden states.
+//!
+//! Source: the AESA-Net paper (AudioMOS 2025, track 2), section II; sizes it leaves open are from HAAQI-Net. Letters in
+//! shapes: B clips, F fbank frames, T tokens, D the encoder's width, A axes (PQ, PC, CE, CU), S `shared_dim`, H heads.
+
+use aesa::score::{Axis, NUM_AXES};
+use aesa_export::{EncoderConfig, HeadConfig, ModelConfig};
+use tch::nn::{Init, Path, VarStore};
+use tch::{Device, Kind, Tensor};
+
+use crate::beats::Beats;
+use crate::layers::{LayerNorm, Linear, uniform, xavier_normal};
+
+/// Encoder and head with their parameters, named `beats.*` and `head.*`.
+#[derive(Debug)]
+pub struct AesaNet {
+    /// All parameters; the encoder's are in group [`ENCODER_GROUP`], the head's in [`HEAD_GROUP`].
+    pub store: VarStore,
+    /// The encoder.
+    pub beats: Beats,
+    /// The head.
+    pub head: Head,
+}
+
+/// Optimiser group of the encoder's parameters.
+pub const ENCODER_GROUP: usize = 0;
+/// Optimiser group of the head's parameters.
+pub const HEAD_GROUP: usize = 1;
+
+impl AesaNet {
+    /// A network with fresh weights; the seed of `tch::manual_seed` decides them.
+    pub fn new(config: &ModelConfig) -> Self {
+        let store = VarStore::new(Device::Cpu);
+        let encoder_path = store.root().set_group(ENCODER_GROUP) / "beats";
+        let head_path = store.root().set_group(HEAD_GROUP) / "head";
+        let beats = Beats::new(&encoder_path, &config.encoder, None);
+        let head = Head::new(&head_path, &config.head, &config.encoder);
+        Self { store, beats, head }
+    }
+
+    /// Scores normalised fbank features `[B, F, 128]`.
+    pub fn forward(&self, features: &Tensor, train: bool) -> Prediction {
+        let encoded = self.beats.forward(features, train);
+        self.head.forward(&encoded.hidden[1..], train)
+    }
+}
+
+/// What the head says of a batch of windows.
+#[derive(Debug)]
+pub struct Prediction {
+    /// Score of every token, 0 to 1: `[B, T, A]`.
+    pub token_scores: Tensor,
+    /// The shared layer's output averaged over tokens, which the triplet loss compares: `[B, S]`.
+    pub embedding: Tensor,
+}
+
+impl Prediction {
+    /// Mean of the token scores, 0 to 1: `[B, A]`.
+    pub fn clip_scores(&self) -> Tensor {
+        self.token_scores.mean_dim(1, false, Kind::Float)
+    }
+}
+
+/// The AESA-Net head.
+#[derive(Debug)]
+pub struct Head {
+    layer_norms: Vec<LayerNorm>,
+    layer_weights: Tensor,
+    adapter: Linear,
+    blstm: Blstm,
+    shared: Linear,
+    branches: Vec<Branch>,
+    attention_heads: i64,
+    dropout: f64,
+}
+
+impl Head {
+    /// A head with fresh weights under `path`, for an encoder of the given sizes.
+    pub fn new(path: &Path, config: &HeadConfig, encoder: &EncoderConfig) -> Self {
+        let (dim, layers) = (encoder.encoder_embed_dim, encoder.encoder_layers);
+        let branch = |axis: &Axis| Branch::new(&(path / "branches" / axis.short_name()), config.shared_dim);
+        Self {
+            layer_norms: (0..layers)
+                .filter(|_| config.layer_norm)
+                .map(|n| LayerNorm::new(&(path / "layer_norms" / n), dim))
+                .collect(),
+            layer_weights: path.zeros("layer_weights", &[layers]),
+            adapter: Linear::with_default_init(&(path / "adapter"), dim, config.adapter_dim),
+            blstm: Blstm::new(&(path / "blstm"), config),
+            shared: Linear::with_default_init(&(path / "shared"), 2 * config.lstm_dim, config.shared_dim),
+            branches: Axis::ALL.iter().map(branch).collect(),
+            attention_heads: config.attention_heads,
+            dropout: config.dropout,
+        }
+    }
+
+    /// Scores the outputs of the encoder's blocks, `[B, T, D]` each.
+    pub fn forward(&self, hidden: &[Tensor], train: bool) -> Prediction {
+        let x = self.weighted_sum(hidden); // (B, T, D)
+        let x = self.adapter.forward(&x); // (B, T, adapter_dim)
+        let x = self.blstm.forward(&x); // (B, T, 2 * lstm_dim)
+        let shared = self.shared.forward(&x); // (B, T, S)
+        let embedding = shared.mean_dim(1, false, Kind::Float); // (B, S)
+        let token_scores = self.score(&shared.relu().dropout(self.dropout, train)); // (B, T, A)
+        Prediction { token_scores, embedding }
+    }
+
+    /// Sets the branches' biases so that an untrained head says about `mean` (0 to 1, per axis).
+    pub fn centre_scores(&mut self, mean: [f64; NUM_AXES]) {
+        for (branch, mean) in self.branches.iter_mut().zip(mean) {
+            let mean = mean.clamp(0.01, 0.99);
+            _ = tch::no_grad(|| branch.score.bias.fill_((mean / (1.0 - mean)).ln()));
+        }
+    }
+
+    /// Softmax-weighted sum of the normalised layers, `[B, T, D]`.
+    fn weighted_sum(&self, hidden: &[Tensor]) -> Tensor {
+        let weights = self.layer_weights.softmax(0, Kind::Float).unbind(0);
+        let layers = hidden.iter().enumerate().map(|(n, x)| match self.layer_norms.get(n) {
+            Some(norm) => norm.forward(x),
+            None => x.shallow_clone(),
+        });
+        layers.zip(&weights).map(|(x, w)| x * w).reduce(|a, b| a + b).expect("an encoder has blocks")
+    }
+
+    /// The four branches at once: self-attention, linear, sigmoid. `[B, T, S]` to `[B, T, A]`.
+    ///
+    /// The branches' matrices are stacked, since four times the heads in one call is faster than four calls.
+    fn score(&self, x: &Tensor) -> Tensor {
+        let (heads, axes) = (self.attention_heads, NUM_AXES as i64);
+        let stack = |pick: fn(&Branch) -> &Tensor| {
+            let parts: Vec<&Tensor> = self.branches.iter().map(pick).collect();
+            Tensor::stack(&parts, 0)
+        };
+        let weight = stack(|b| &b.in_proj_weight).flatten(0, 1); // (A*3S, S)
+        let bias = stack(|b| &b.in_proj_bias).flatten(0, 1); // (A*3S)
+        let qkv = x.linear(&weight, Some(&bias)); // (B, T, A*3S)
+        let qkv = qkv.unflatten(2, [axes, 3, heads, -1]).permute([3, 0, 2, 4, 1, 5]); // (3, B, A, H, T, S/H)
+        let qkv = qkv.flatten(2, 3).unbind(0); // 3 of (B, A*H, T, S/H)
+        let y = Tensor::scaled_dot_product_attention(
+            &qkv[0],
+            &qkv[1],
+            &qkv[2],
+            None::<&Tensor>,
+            0.0,
+            false,
+            None,
+            false,
+        ); // (B, A*H, T, S/H)
+        let y = y.unflatten(1, [axes, heads]).permute([1, 0, 3, 2, 4]).flatten(3, 4); // (A, B, T, S)
+        let (batch, tokens) = (y.size()[1], y.size()[2]);
+        let out_weight = stack(|b| &b.out_proj.weight).transpose(1, 2); // (A, S, S)
+        let out_bias = stack(|b| &b.out_proj.bias).unsqueeze(1); // (A, 1, S)
+        let y = out_bias.baddbmm(&y.flatten(1, 2), &out_weight, 1.0, 1.0); // (A, B*T, S)
+        let score_weight = stack(|b| &b.score.weight).transpose(1, 2); // (A, S, 1)
+        let score_bias = stack(|b| &b.score.bias).unsqueeze(1); // (A, 1, 1)
+        let logits = score_bias.baddbmm(&y, &score_weight, 1.0, 1.0); // (A, B*T, 1)
+        logits.view([axes, batch, tokens]).permute([1, 2, 0]).sigmoid() // (B, T, A)
+    }
+}
+
+/// One axis: `torch.nn.MultiheadAttention` and a linear layer to one score.
+#[derive(Debug)]
+struct Branch {
+    in_proj_weight: Tensor,
+    in_proj_bias: Tensor,
+    out_proj: Linear,
+    score: Linear,
+}
+
+impl Branch {
+    fn new(path: &Path, dim: i64) -> Self {
+        let attention = path / "attention";
+        let xavier_bound = (6.0 / (4 * dim) as f64).sqrt();
+        let in_init = Init::Uniform { lo: -xavier_bound, up: xavier_bound };
+        Self {
+            in_proj_weight: attention.var("in_proj_weight", &[3 * dim, dim], in_init),
+            in_proj_bias: attention.zeros("in_proj_bias", &[3 * dim]),
+            out_proj: Linear::new(&(&attention / "out_proj"), dim, dim, uniform(dim)),
+            score: Linear::new(&(path / "score"), dim, 1, xavier_normal(dim, 1, 0.5)),
+        }
+    }
+}
+
+/// Bidirectional LSTM, PyTorch's parameters and initialisation (tch's own differs).
+#[derive(Debug)]
+struct Blstm {
+    /// Per layer and direction: `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
+    parameters: Vec<Tensor>,
+    layers: i64,
+    dim: i64,
+}
+
+impl Blstm {
+    fn new(path: &Path, config: &HeadConfig) -> Self {
+        let (dim, layers) = (config.lstm_dim, config.lstm_layers);
+        let init = uniform(dim);
+        let mut parameters = Vec::new();
+        for layer in 0..layers {
+            let dim_in = if layer == 0 { config.adapter_dim } else { 2 * dim };
+            for direction in ["", "_reverse"] {
+                let mut add = |name: &str, shape: &[i64]| {
+                    parameters.push(path.var(&format!("{name}_l{layer}{direction}"), shape, init));
+                };
+                add("weight_ih", &[4 * dim, dim_in]);
+                add("weight_hh", &[4 * dim, dim]);
+                add("bias_ih", &[4 * dim]);
+                add("bias_hh", &[4 * dim]);
+            }
+        }
+        Self { parameters, layers, dim }
+    }
+
+    /// `[B, T, in]` to `[B, T, 2 * dim]`, states zero at both ends.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let state = Tensor::zeros([2 * self.layers, x.size()[0], self.dim], (Kind::Float, Device::Cpu));
+        let parameters: Vec<&Tensor> = self.parameters.iter().collect();
+        // Dropout between layers is 0, so that this is the same call in training and in use.
+        x.lstm(&[&state, &state], &parameters, true, self.layers, 0.0, false, true, true).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tiny_model;
+
+    #[test]
+    fn stacked_branches_equal_single_ones() {
+        tch::manual_seed(3);
+        let net = AesaNet::new(&tiny_model());
+        let x = Tensor::randn([2, 11, 16], (Kind::Float, Device::Cpu));
+        let stacked = net.head.score(&x);
+        for (axis, branch) in net.head.branches.iter().enumerate() {
+            let qkv = x.linear(&branch.in_proj_weight, Some(&branch.in_proj_bias)).chunk(3, 2);
+            let heads = |y: &Tensor| y.unflatten(2, [4, 4]).transpose(1, 2);
+            let weights = heads(&qkv[0]).matmul(&heads(&qkv[1]).transpose(2, 3)) / 2.0;
+            let y = weights.softmax(-1, Kind::Float).matmul(&heads(&qkv[2])).transpose(1, 2).flatten(2, 3);
+            let expected = branch.score.forward(&branch.out_proj.forward(&y)).sigmoid().squeeze_dim(2);
+            let difference = (stacked.select(2, axis as i64) - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-6, "{axis}: {difference}");
+        }
+    }
+
+    #[test]
+    fn an_untrained_head_says_the_mean() {
+        let mut net = AesaNet::new(&tiny_model());
+        net.head.centre_scores([0.7, 0.3, 0.5, 0.5]);
+        let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
+        let scores = net.forward(&features, false).clip_scores();
+        assert_eq!(scores.size(), [3, 4]);
+        assert!((scores.double_value(&[0, 0]) - 0.7).abs() < 0.15);
+        assert!((scores.double_value(&[0, 1]) - 0.3).abs() < 0.15);
+    }
+
+    #[test]
+    fn a_clip_scores_the_same_alone_and_in_a_batch() {
+        let net = AesaNet::new(&tiny_model());
+        let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
+        let together = net.forward(&features, false).token_scores;
+        let alone = net.forward(&features.narrow(0, 1, 1), false).token_scores;
+        assert!((together.narrow(0, 1, 1) - alone).abs().max().double_value(&[]) < 1e-5);
+    }
+
+    #[test]
+    fn parameters_have_their_published_names() {
+        let names = AesaNet::new(&tiny_model()).store.variables();
+        for name in [
+            "beats.patch_embedding.weight",
+            "beats.encoder.pos_conv.0.weight_g",
+            "beats.encoder.layers.1.self_attn.grep_a",
+            "head.layer_norms.1.weight",
+            "head.blstm.weight_hh_l1_reverse",
+            "head.branches.CU.attention.in_proj_weight",
+            "head.branches.PQ.score.bias",
+        ] {
+            assert!(names.contains_key(name), "{name}");
+        }
+    }
+}

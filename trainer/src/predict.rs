@@ -1,0 +1,84 @@
+//! Clip scores of whole clips, by the same windows as the engine's.
+
+use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
+use tch::{Kind, Tensor};
+
+use crate::dataset::num_steps;
+use crate::model::AesaNet;
+
+/// Scores clips on the scale of 0 to 10; each is `[F, 128]`, one step or longer.
+///
+/// Clips longer than `window_steps` are cut into windows; their score is the mean of the windows' weighted by length. Windows of
+/// one length are run together, up to `MAX_BATCH` at once; `on_done` hears how many windows were scored.
+pub fn clip_scores(
+    net: &AesaNet,
+    clips: &[&Tensor],
+    window_steps: usize,
+    mut on_done: impl FnMut(usize),
+) -> Vec<[f64; NUM_AXES]> {
+    let mut windows = windows(clips, window_steps);
+    windows.sort_by_key(|w| (w.steps, w.clip, w.start));
+    let mut scores = vec![[0.0; NUM_AXES]; clips.len()];
+    for same_length in windows.chunk_by(|a, b| a.steps == b.steps) {
+        for batch in same_length.chunks(MAX_BATCH) {
+            let parts: Vec<Tensor> = batch.iter().map(|w| w.of(clips[w.clip])).collect();
+            let features = Tensor::stack(&parts, 0).to_kind(Kind::Float); // (B, F, 128)
+            let means = tch::no_grad(|| net.forward(&features, false)).clip_scores(); // (B, A)
+            for (row, window) in batch.iter().enumerate() {
+                let weight = window.steps as f64 / num_steps(clips[window.clip]) as f64;
+                for (axis, score) in scores[window.clip].iter_mut().enumerate() {
+                    *score += 10.0 * weight * means.double_value(&[row as i64, axis as i64]);
+                }
+            }
+            on_done(batch.len());
+        }
+    }
+    scores
+}
+
+/// A window of a clip, in steps.
+struct Window {
+    clip: usize,
+    start: usize,
+    steps: usize,
+}
+
+impl Window {
+    fn of(&self, features: &Tensor) -> Tensor {
+        features.narrow(0, (self.start * FRAMES_PER_STEP) as i64, (self.steps * FRAMES_PER_STEP) as i64)
+    }
+}
+
+fn windows(clips: &[&Tensor], window_steps: usize) -> Vec<Window> {
+    let of_clip = |(clip, features): (usize, &&Tensor)| {
+        let total = num_steps(features);
+        let starts = (0..total).step_by(window_steps);
+        starts
+            .map(move |start| Window { clip, start, steps: window_steps.min(total - start) })
+            .collect::<Vec<_>>()
+    };
+    clips.iter().enumerate().flat_map(of_clip).collect()
+}
+
+/// Windows run at once: more do not run faster on a CPU, and memory grows.
+const MAX_BATCH: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::config::tiny_model;
+
+    #[test]
+    fn long_clips_are_the_weighted_mean_of_windows() {
+        let net = AesaNet::new(&tiny_model());
+        let clip = Tensor::randn([16 * 7, 128], (Kind::Float, Device::Cpu));
+        let whole = clip_scores(&net, &[&clip], 4, |_| ())[0];
+        let parts = clip_scores(&net, &[&clip.narrow(0, 0, 64), &clip.narrow(0, 64, 48)], 4, |_| ());
+        for axis in 0..NUM_AXES {
+            let expected = (parts[0][axis] * 4.0 + parts[1][axis] * 3.0) / 7.0;
+            assert!((whole[axis] - expected).abs() < 1e-5, "{axis}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The run folder: what was run, how it went, and the best weights.
+//!
+//! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per epoch), `curves.svg`,
+//! `best.safetensors`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aesa::score::{Axis, NUM_AXES};
+use anyhow::{Context, Result};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::TrainConfig;
+use crate::loss::TargetScale;
+use crate::metrics::Metrics;
+use crate::model::AesaNet;
+use crate::weights;
+
+/// A folder that a training run writes to, or wrote.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    epochs: Vec<EpochRecord>,
+}
+
+/// Facts of a run that its config does not hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Mean and deviation of the training targets.
+    pub target_scale: TargetScale,
+    /// SHA-256 of the config, of the corpus's tables and, where it has one, its `corpus.json`; hexadecimal.
+    pub run_hash: String,
+    /// Parameters that learn, and all of them.
+    pub num_parameters: [usize; 2],
+    /// Epoch of the best weights, from 1; 0 before the first.
+    pub best_epoch: usize,
+    /// Validation MSE of the best weights, in z.
+    pub best_validation_mse: f64,
+}
+
+/// One epoch's row in `metrics.csv`.
+#[derive(Clone, Debug)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Time of training, then of validation.
+    pub seconds: [f64; 2],
+    /// The head's learning rate at the epoch's end.
+    pub learning_rate: f64,
+    /// Mean training loss: total, clip MSE, token MSE, triplet.
+    pub train: [f64; 4],
+    /// Validation MSE over all axes, in z; it decides which epoch is best.
+    pub validation_mse: f64,
+    /// Validation metrics per axis, at utterance level, on the scale of 0 to 10.
+    pub validation: [Metrics; NUM_AXES],
+}
+
+impl RunFolder {
+    /// Makes the folder and writes the config.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written, or holds a finished or interrupted run already.
+    pub fn create(path: &Path, config: &TrainConfig) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+        let run = Self { path: path.to_path_buf(), epochs: Vec::new() };
+        anyhow::ensure!(
+            !run.weights_path().exists(),
+            "{} holds a run already; choose another --out",
+            path.display()
+        );
+        fs::write(run.file("config.toml"), config.to_toml()?)?;
+        Ok(run)
+    }
+
+    /// Opens a run to read from.
+    pub fn open(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), epochs: Vec::new() }
+    }
+
+    /// The run's config.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn config(&self) -> Result<TrainConfig> {
+        TrainConfig::read(&self.file("config.toml"), &[])
+    }
+
+    /// The run's facts.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn info(&self) -> Result<RunInfo> {
+        let path = self.file("run.json");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The network with the run's best weights.
+    ///
+    /// # Errors
+    /// Where config or weights cannot be read or do not fit each other.
+    pub fn network(&self) -> Result<AesaNet> {
+        let mut net = AesaNet::new(&self.config()?.model);
+        weights::load(&mut net.store, &weights::read(&self.weights_path())?, "")?;
+        Ok(net)
+    }
+
+    /// Where the best weights lie.
+    pub fn weights_path(&self) -> PathBuf {
+        self.file("best.safetensors")
+    }
+
+    /// Writes the facts of the run.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn write_info(&self, info: &RunInfo) -> Result<()> {
+        Ok(fs::write(self.file("run.json"), serde_json::to_string_pretty(info)? + "\n")?)
+    }
+
+    /// Adds an epoch to `metrics.csv` and `curves.svg`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn record(&mut self, record: EpochRecord) -> Result<()> {
+        self.epochs.push(record);
+        self.write_metrics()?;
+        self.draw_curves().context("cannot draw curves.svg")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn write_metrics(&self) -> Result<()> {
+        let mut header = COLUMNS.map(str::to_string).to_vec();
+        for axis in Axis::ALL {
+            header.extend(["mse", "lcc", "srcc", "ktau"].map(|m| format!("validation_{axis}_{m}")));
+        }
+        let mut writer = csv::Writer::from_path(self.file("metrics.csv"))?;
+        writer.write_record(header)?;
+        for e in &self.epochs {
+            let mut row =
+                vec![e.epoch.to_string(), format!("{:.2}", e.seconds[0]), format!("{:.2}", e.seconds[1])];
+            row.push(e.learning_rate.to_string());
+            row.extend(e.train.iter().chain([&e.validation_mse]).map(|v| format!("{v:.6}")));
+            row.extend(
+                e.validation.iter().flat_map(|m| [m.mse, m.lcc, m.srcc, m.ktau]).map(|v| format!("{v:.6}")),
+            );
+            writer.write_record(row)?;
+        }
+        Ok(writer.flush()?)
+    }
+
+    fn draw_curves(&self) -> Result<()> {
+        let path = self.file("curves.svg");
+        let root = SVGBackend::new(&path, (900, 400)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (left, right) = root.split_horizontally(450);
+        let of = |pick: &dyn Fn(&EpochRecord) -> f64| self.epochs.iter().map(pick).collect::<Vec<f64>>();
+        let clip = of(&|e| e.train[1]);
+        let validation = of(&|e| e.validation_mse);
+        let top = clip.iter().chain(&validation).fold(0.1_f64, |a, b| a.max(*b));
+        draw_lines(
+            &left,
+            "clip MSE (z)",
+            0.0..top * 1.05,
+            &[("training", clip), ("validation", validation)],
+        )?;
+        let srcc = |axis: Axis| (axis.short_name(), of(&|e| e.validation[axis as usize].srcc));
+        draw_lines(&right, "validation SRCC, utterances", -0.1..1.0, &Axis::ALL.map(srcc))?;
+        Ok(root.present()?)
+    }
+}
+
+/// SHA-256 of all that decides a run's data and settings.
+///
+/// # Errors
+/// Where the corpus's tables cannot be read.
+pub fn run_hash(config: &TrainConfig, corpus: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(config.to_toml()?);
+    for name in ["train.csv", "validation.csv"] {
+        hash.update(
+            fs::read(corpus.join(name)).with_context(|| format!("cannot read {name} of the corpus"))?,
+        );
+    }
+    hash.update(fs::read(corpus.join("corpus.json")).unwrap_or_default());
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// One chart with a line per series over the epochs.
+fn draw_lines(
+    area: &DrawingArea<SVGBackend, Shift>,
+    title: &str,
+    y: core::ops::Range<f64>,
+    series: &[(&str, Vec<f64>)],
+) -> Result<()> {
+    let last = series[0].1.len().max(2) as f64;
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 16))
+        .margin(10)
+        .x_label_area_size(30)
+        .y_label_area_size(45)
+        .build_cartesian_2d(1.0..last, y)?;
+    chart.configure_mesh().x_desc("epoch").light_line_style(TRANSPARENT).draw()?;
+    for (n, (name, values)) in series.iter().enumerate() {
+        let colour = Palette99::pick(n).to_rgba();
+        let points =
+            values.iter().enumerate().filter(|(_, v)| v.is_finite()).map(|(e, v)| (e as f64 + 1.0, *v));
+        let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+        line.label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 15, y)], colour.stroke_width(2)));
+    }
+    chart.configure_series_labels().border_style(BLACK).background_style(WHITE.mix(0.8)).draw()?;
+    Ok(())
+}
+
+const COLUMNS: [&str; 9] = [
+    "epoch",
+    "train_seconds",
+    "validation_seconds",
+    "learning_rate",
+    "train_loss",
+    "train_clip_mse",
+    "train_frame_mse",
+    "train_triplet",
+    "validation_mse",
+];

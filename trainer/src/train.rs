@@ -1,0 +1,318 @@
+//! Training, top to bottom: load, build, then per epoch learn, validate, keep the best.
+
+use std::path::Path;
+use std::time::Instant;
+
+use aesa::score::{Axis, NUM_AXES};
+use anyhow::{Result, bail, ensure};
+use indicatif::ProgressBar;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64;
+use tch::Kind;
+use tch::nn::{AdamW, Optimizer, OptimizerConfig};
+
+use crate::checkpoint::Checkpoint;
+use crate::config::{InitParts, Schedule, TrainConfig};
+use crate::dataset::{self, Clip};
+use crate::inputs::{Crop, Inputs};
+use crate::loss::{Loss, TargetScale};
+use crate::metrics::Metrics;
+use crate::model::{AesaNet, ENCODER_GROUP, HEAD_GROUP};
+use crate::predict;
+use crate::progress;
+use crate::run::{EpochRecord, RunFolder, RunInfo, run_hash};
+use crate::weights::{self, NamedTensors};
+
+/// Trains on a corpus folder and fills a run folder; gives the best validation MSE (in z).
+///
+/// The best weights so far are on disk after every epoch: an interrupted run keeps them.
+///
+/// # Errors
+/// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, clips of several lengths
+/// are to share a batch, or the loss stops being a number.
+pub fn train(config: &TrainConfig, corpus: &Path, out: &Path) -> Result<RunInfo> {
+    set_up(config);
+    let mut rng = Pcg64::seed_from_u64(config.seed);
+    let (config, start) = resolve_init(config)?;
+    let mut run = RunFolder::create(out, &config)?;
+
+    let clips = dataset::load(corpus, "train", Kind::Half)?;
+    let validation = dataset::load(corpus, "validation", Kind::Float)?;
+    check_lengths(&config, &clips)?;
+    let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
+    let net = build(&config, &scale, start)?;
+    let mut info = RunInfo {
+        target_scale: scale,
+        run_hash: run_hash(&config, corpus)?,
+        num_parameters: count_parameters(&net),
+        best_epoch: 0,
+        best_validation_mse: f64::INFINITY,
+    };
+    eprintln!(
+        "{} training and {} validation clips; {} of {} parameters learn",
+        clips.len(),
+        validation.len(),
+        info.num_parameters[0],
+        info.num_parameters[1]
+    );
+
+    let inputs = Inputs::new(&config, &net, &clips);
+    let mut learner = Learner::new(&config, &net, Loss::new(&config, scale), clips.len())?;
+    let bar = progress::bar((config.epochs * learner.batches_per_epoch) as u64, "training");
+    // Epochs from `full_from` on take whole clips; an early end moves them forward.
+    let (mut full_from, mut end) = (config.epochs - config.final_full_epochs, config.epochs);
+    let mut epoch = 0;
+    while epoch < end {
+        let started = Instant::now();
+        let steps =
+            if epoch < full_from && config.crop_steps > 0 { config.crop_steps } else { config.window_steps };
+        let train = learner.epoch(&net, &inputs, &clips, steps, &mut rng, &bar)?;
+        let trained = started.elapsed().as_secs_f64();
+        let (validation_mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
+        let seconds = [trained, started.elapsed().as_secs_f64() - trained];
+        epoch += 1;
+
+        let is_best = validation_mse < info.best_validation_mse;
+        if is_best {
+            (info.best_epoch, info.best_validation_mse) = (epoch, validation_mse);
+            weights::write(&run.weights_path(), &weights::snapshot(&net.store))?;
+            run.write_info(&info)?;
+        }
+        let learning_rate = learner.learning_rate();
+        let record =
+            EpochRecord { epoch, seconds, learning_rate, train, validation_mse, validation: metrics };
+        bar.suspend(|| eprintln!("{}", log_line(&record, is_best)));
+        run.record(record)?;
+        if config.patience > 0 && epoch < full_from && epoch - info.best_epoch >= config.patience {
+            (full_from, end) = (epoch, epoch + config.final_full_epochs);
+        }
+    }
+    bar.finish_and_clear();
+    ensure!(info.best_epoch > 0, "no epoch gave a validation MSE");
+    Ok(info)
+}
+
+/// The optimiser, the loss and where in the schedule they are.
+struct Learner<'a> {
+    config: &'a TrainConfig,
+    optimizer: Optimizer,
+    loss: Loss,
+    batches_per_epoch: usize,
+    steps_done: usize,
+}
+
+impl<'a> Learner<'a> {
+    fn new(config: &'a TrainConfig, net: &AesaNet, loss: Loss, num_clips: usize) -> Result<Self> {
+        let adam = AdamW { wd: config.weight_decay, ..AdamW::default() };
+        let optimizer = adam.build(&net.store, config.learning_rate)?;
+        let batches_per_epoch = num_clips.div_ceil(config.batch_size);
+        Ok(Self { config, optimizer, loss, batches_per_epoch, steps_done: 0 })
+    }
+
+    /// One pass over the clips in random order, in crops of at most `steps`; gives the mean losses.
+    fn epoch(
+        &mut self,
+        net: &AesaNet,
+        inputs: &Inputs,
+        clips: &[Clip],
+        steps: usize,
+        rng: &mut Pcg64,
+        bar: &ProgressBar,
+    ) -> Result<[f64; 4]> {
+        let mut order: Vec<usize> = (0..clips.len()).collect();
+        order.shuffle(rng);
+        let mut sums = [0.0; 4];
+        for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
+            let crops: Vec<Crop> =
+                batch.iter().map(|&clip| Crop::random(clip, clips[clip].num_steps(), steps, rng)).collect();
+            let targets: Vec<[f64; NUM_AXES]> = batch.iter().map(|&clip| clips[clip].targets).collect();
+            let prediction = inputs.forward(net, clips, &crops, rng);
+            let loss = self.loss.of(&prediction, &targets, rng);
+            let total = loss.total.double_value(&[]);
+            if !total.is_finite() {
+                bail!(
+                    "the loss is {total} in batch {} of an epoch: lower learning_rate and encoder_learning_rate, or set \
+                     warmup_steps or clip_grad_norm",
+                    number + 1
+                );
+            }
+            self.set_learning_rates();
+            match self.config.clip_grad_norm {
+                0.0 => self.optimizer.backward_step(&loss.total),
+                norm => self.optimizer.backward_step_clip_norm(&loss.total, norm),
+            }
+            self.steps_done += 1;
+            for (sum, value) in sums.iter_mut().zip([total, loss.clip, loss.frame, loss.triplet]) {
+                *sum += value * batch.len() as f64 / clips.len() as f64;
+            }
+            bar.inc(1);
+        }
+        Ok(sums)
+    }
+
+    fn set_learning_rates(&mut self) {
+        let factor = self.factor();
+        self.optimizer.set_lr_group(ENCODER_GROUP, self.config.encoder_learning_rate * factor);
+        self.optimizer.set_lr_group(HEAD_GROUP, self.config.learning_rate * factor);
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.config.learning_rate * self.factor()
+    }
+
+    fn factor(&self) -> f64 {
+        learning_rate_factor(self.config, self.steps_done, self.batches_per_epoch * self.config.epochs)
+    }
+}
+
+/// What the learning rates are multiplied by at an optimiser step.
+fn learning_rate_factor(config: &TrainConfig, step: usize, total_steps: usize) -> f64 {
+    let warmup = config.warmup_steps;
+    if step < warmup {
+        return (step + 1) as f64 / warmup as f64;
+    }
+    match config.learning_rate_schedule {
+        Schedule::Constant => 1.0,
+        Schedule::Cosine => {
+            let progress = (step - warmup) as f64 / total_steps.saturating_sub(warmup).max(1) as f64;
+            let cosine = 0.5 * (1.0 + (core::f64::consts::PI * progress.min(1.0)).cos());
+            LAST_FACTOR + (1.0 - LAST_FACTOR) * cosine
+        }
+    }
+}
+
+/// Threads and seeds.
+fn set_up(config: &TrainConfig) {
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        threads => threads,
+    };
+    tch::set_num_threads(threads as i32);
+    tch::manual_seed(config.seed as i64);
+}
+
+/// Reads the weights to start from; a published encoder also sets the encoder's sizes.
+fn resolve_init(config: &TrainConfig) -> Result<(TrainConfig, Vec<(NamedTensors, &'static str)>)> {
+    let mut config = config.clone();
+    let mut start = Vec::new();
+    if let Some(path) = &config.init {
+        let path = Path::new(path);
+        let file = if path.is_dir() { RunFolder::open(path).weights_path() } else { path.to_path_buf() };
+        let prefix = if config.init_parts == InitParts::Encoder { "beats." } else { "" };
+        start.push((weights::read(&file)?, prefix));
+    }
+    if let Some(path) = &config.init_encoder {
+        let checkpoint = Checkpoint::read(Path::new(path))?;
+        let dropout = config.model.encoder.dropout;
+        config.model.encoder = aesa_export::EncoderConfig { dropout, ..checkpoint.encoder };
+        start.push((weights::prefixed(checkpoint.tensors, "beats."), "beats."));
+    }
+    Ok((config, start))
+}
+
+/// The network at the start of training.
+fn build(config: &TrainConfig, scale: &TargetScale, start: Vec<(NamedTensors, &str)>) -> Result<AesaNet> {
+    let mut net = AesaNet::new(&config.model);
+    net.head.centre_scores(scale.mean.map(|m| m / 10.0));
+    for (tensors, prefix) in start {
+        weights::load(&mut net.store, &tensors, prefix)?;
+    }
+    if config.freeze_encoder {
+        for (name, parameter) in net.store.variables() {
+            if name.starts_with("beats.") {
+                _ = parameter.set_requires_grad(false);
+            }
+        }
+    }
+    Ok(net)
+}
+
+/// Learning parameters, and all.
+fn count_parameters(net: &AesaNet) -> [usize; 2] {
+    let parameters: Vec<_> = net.store.variables().into_values().collect();
+    let count = |learning: bool| {
+        parameters.iter().filter(|p| !learning || p.requires_grad()).map(|p| p.numel()).sum()
+    };
+    [count(true), count(false)]
+}
+
+/// Clips of one batch must be of one length.
+fn check_lengths(config: &TrainConfig, clips: &[Clip]) -> Result<()> {
+    let takes_whole_clips = config.crop_steps == 0 || config.final_full_epochs > 0;
+    if config.batch_size == 1 || clips.is_empty() {
+        return Ok(());
+    }
+    let least = if takes_whole_clips { config.window_steps } else { config.crop_steps };
+    let length = |clip: &Clip| clip.num_steps().min(least);
+    match clips.iter().find(|clip| length(clip) != length(&clips[0])) {
+        None => Ok(()),
+        Some(other) => bail!(
+            "batch_size is {} but clips {} and {} give {} and {} steps: set batch_size = 1, or crop_steps to the shortest \
+             clip's steps and final_full_epochs = 0",
+            config.batch_size,
+            clips[0].id,
+            other.id,
+            length(&clips[0]),
+            length(other)
+        ),
+    }
+}
+
+/// MSE in z over all axes, and metrics per axis on the scale of 0 to 10.
+fn validate(
+    net: &AesaNet,
+    clips: &[Clip],
+    scale: &TargetScale,
+    window_steps: usize,
+) -> (f64, [Metrics; NUM_AXES]) {
+    let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
+    let scores = predict::clip_scores(net, &features, window_steps, |_| ());
+    let metrics = core::array::from_fn(|axis| {
+        let prediction: Vec<f64> = scores.iter().map(|s| s[axis]).collect();
+        let truth: Vec<f64> = clips.iter().map(|c| c.targets[axis]).collect();
+        Metrics::of(&prediction, &truth)
+    });
+    let in_z = metrics.iter().zip(scale.std).map(|(m, std)| m.mse / (std * std));
+    (in_z.sum::<f64>() / NUM_AXES as f64, metrics)
+}
+
+fn log_line(record: &EpochRecord, is_best: bool) -> String {
+    let srcc: Vec<String> =
+        Axis::ALL.iter().map(|a| format!("{a} {:.3}", record.validation[*a as usize].srcc)).collect();
+    format!(
+        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4})  validation MSE {:.4}, SRCC {}  lr {:.1e}  {:.1} + {:.1} s{}",
+        record.epoch,
+        record.train[0],
+        record.train[1],
+        record.train[3],
+        record.validation_mse,
+        srcc.join(" "),
+        record.learning_rate,
+        record.seconds[0],
+        record.seconds[1],
+        if is_best { "  best" } else { "" }
+    )
+}
+
+/// Where a cosine schedule ends.
+const LAST_FACTOR: f64 = 0.01;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rate_rises_then_falls() {
+        let config = TrainConfig {
+            warmup_steps: 10,
+            learning_rate_schedule: Schedule::Cosine,
+            ..TrainConfig::default()
+        };
+        let at = |step| learning_rate_factor(&config, step, 110);
+        assert_eq!((at(0), at(9), at(10)), (0.1, 1.0, 1.0));
+        assert!((at(60) - 0.505).abs() < 1e-12);
+        assert!((at(110) - LAST_FACTOR).abs() < 1e-12);
+        assert_eq!(learning_rate_factor(&TrainConfig::default(), 5000, 10), 1.0);
+    }
+}

@@ -1,0 +1,96 @@
+//! Named tensors in safetensors files, and their way into a network.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use tch::nn::VarStore;
+use tch::{Kind, Tensor};
+
+/// Tensors by name, sorted.
+pub type NamedTensors = BTreeMap<String, Tensor>;
+
+/// Reads a safetensors file.
+///
+/// # Errors
+/// Where the file cannot be read or is no safetensors file.
+pub fn read(path: &Path) -> Result<NamedTensors> {
+    let tensors =
+        Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(tensors.into_iter().collect())
+}
+
+/// Writes a safetensors file whole or not at all: into a temporary file beside it, which then takes its place.
+///
+/// # Errors
+/// Where the folder cannot be written.
+pub fn write(path: &Path, tensors: &NamedTensors) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("cannot write in {}", folder.display()))?;
+    let contiguous: Vec<_> = tensors.iter().map(|(name, t)| (name, t.detach().contiguous())).collect();
+    Tensor::write_safetensors(&contiguous, temporary.path())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    temporary.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+/// All parameters of a network, copied.
+pub fn snapshot(store: &VarStore) -> NamedTensors {
+    store.variables().into_iter().map(|(name, t)| (name, t.detach().copy())).collect()
+}
+
+/// The same tensors, each name with `prefix` before it.
+pub fn prefixed(tensors: NamedTensors, prefix: &str) -> NamedTensors {
+    tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
+}
+
+/// Copies tensors into the parameters of the same name, of those whose names begin with `prefix`.
+///
+/// Tensors that the network has no parameter for are left aside: published checkpoints repeat the position table in every
+/// block.
+///
+/// # Errors
+/// Where a parameter has no tensor, or one of another shape.
+pub fn load(store: &mut VarStore, tensors: &NamedTensors, prefix: &str) -> Result<()> {
+    for (name, mut parameter) in store.variables() {
+        if !name.starts_with(prefix) {
+            continue;
+        }
+        let Some(tensor) = tensors.get(&name) else { bail!("the weights lack {name}") };
+        if tensor.size() != parameter.size() {
+            bail!("{name} is {:?} in the weights and {:?} in the network", tensor.size(), parameter.size());
+        }
+        tch::no_grad(|| parameter.copy_(&tensor.to_kind(Kind::Float)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn write_and_load_give_the_same_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let mut store = VarStore::new(Device::Cpu);
+        let mut w = (store.root() / "head").randn_standard("w", &[3, 2]);
+        let before = snapshot(&store);
+        write(&path, &before).unwrap();
+        _ = tch::no_grad(|| w.fill_(7.0));
+        load(&mut store, &read(&path).unwrap(), "").unwrap();
+        assert!(w.equal(&before["head.w"]));
+    }
+
+    #[test]
+    fn another_shape_or_a_missing_tensor_is_an_error() {
+        let mut store = VarStore::new(Device::Cpu);
+        _ = store.root().zeros("w", &[3]);
+        assert!(load(&mut store, &NamedTensors::new(), "").is_err());
+        let wrong = NamedTensors::from([("w".to_string(), Tensor::zeros([2], (Kind::Float, Device::Cpu)))]);
+        assert!(load(&mut store, &wrong, "").is_err());
+    }
+}
