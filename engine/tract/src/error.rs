@@ -42,6 +42,11 @@ pub enum TractError {
         /// The longest window, in steps.
         window_steps: usize,
     },
+    /// A feature is NaN or infinite.
+    NotFinite {
+        /// Its index in the features.
+        index: usize,
+    },
     /// The network failed while running.
     Run {
         /// The runtime's words.
@@ -65,6 +70,7 @@ impl fmt::Display for TractError {
                 f,
                 "a window of {num_features} numbers does not make {num_steps} steps of 16 x 128 (1 to {window_steps})"
             ),
+            Self::NotFinite { index } => write!(f, "feature {index} is not a finite number"),
             Self::Run { cause } => write!(f, "the network failed: {cause}"),
         }
     }

@@ -46,16 +46,17 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     let graph = proto.graph.as_ref().ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
     let metadata: Vec<(String, String)> =
         proto.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
-    let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
-        .map_err(TractError::Info)?;
     let find = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
-    if let Some(expected) = find(KEY_FILE_SHA256)
-        && file_sha256(bytes).as_deref() != Some(expected)
-    {
+    let file_hash = file_sha256(bytes);
+    if find(KEY_FILE_SHA256).is_some() && find(KEY_FILE_SHA256) != file_hash.as_deref() {
         return Err(TractError::Hash { key: KEY_FILE_SHA256 });
     }
-    if find(KEY_WEIGHTS_SHA256) != Some(weights_sha256(graph).as_str()) {
-        return Err(TractError::Hash { key: KEY_WEIGHTS_SHA256 });
+    let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        .map_err(TractError::Info)?;
+    for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(graph)))] {
+        if actual.is_none() || find(key) != actual.as_deref() {
+            return Err(TractError::Hash { key });
+        }
     }
     graph.initializer.iter().try_for_each(check_initializer)?;
     let num_parameters = find(KEY_NUM_PARAMETERS).and_then(|n| n.parse().ok());
@@ -133,7 +134,7 @@ fn weights_sha256(graph: &GraphProto) -> String {
 fn file_sha256(bytes: &[u8]) -> Option<String> {
     // In protobuf the value follows the key as field 2 with a length of 64 bytes.
     let entry = [KEY_FILE_SHA256.as_bytes(), &[0x12, HASH_DIGITS as u8]].concat();
-    let start = bytes.windows(entry.len()).position(|window| window == entry)? + entry.len();
+    let start = bytes.windows(entry.len()).rposition(|window| window == entry)? + entry.len();
     let end = start + HASH_DIGITS;
     let mut hash = Sha256::new();
     hash.update(bytes.get(..start)?);

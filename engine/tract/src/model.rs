@@ -79,7 +79,8 @@ impl TractModel {
                 .with_ignore_output_shapes(true)
                 .model_for_proto_model(&file.proto)?
                 .with_outputs_by_name(OUTPUTS)
-        })?;
+        })
+        .map_err(|cause| TractError::Build { cause })?;
         let window = build(&network, file.info.window_steps)?;
         let max_tails = MAX_TAILS_BYTES / (4 * file.num_parameters.max(1));
         let inner = Inner {
@@ -171,7 +172,8 @@ fn build(network: &InferenceModel, num_steps: usize) -> Result<Arc<Plan>, TractE
     let plan = guarded(|| {
         let shape = [1, num_steps * FRAMES_PER_STEP, NUM_MEL_BINS];
         network.clone().with_input_fact(0, f32::fact(shape).into())?.into_optimized()?.into_runnable()
-    })?;
+    })
+    .map_err(|cause| TractError::Build { cause })?;
     let expected: [&[usize]; 2] = [&[1, num_steps, NUM_AXES], &[1, NUM_AXES]];
     for (i, expected) in expected.iter().enumerate() {
         let fact = plan.model().output_fact(i).map_err(|e| TractError::Build { cause: e.to_string() })?;
@@ -183,11 +185,11 @@ fn build(network: &InferenceModel, num_steps: usize) -> Result<Arc<Plan>, TractE
     Ok(plan)
 }
 
-/// Runs tract on data from a file; a panic of its own is an error like any other.
-fn guarded<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, TractError> {
+/// Runs tract on what a file asks for; a panic of its own is an error like any other.
+pub(crate) fn guarded<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(result) => result.map_err(|e| TractError::Build { cause: format!("{e:#}") }),
-        Err(_) => Err(TractError::Build { cause: "the runtime gave up on this graph".to_string() }),
+        Ok(result) => result.map_err(|e| format!("{e:#}")),
+        Err(_) => Err("the runtime gave up on this graph".to_string()),
     }
 }
 

@@ -7,7 +7,7 @@ use aesa::score::{FRAMES_PER_STEP, NUM_AXES, Scores};
 use tract_onnx::prelude::*;
 
 use crate::error::TractError;
-use crate::model::TractModel;
+use crate::model::{TractModel, guarded};
 
 /// A [`Network`] over a shared [`TractModel`]. Keeps no state between windows.
 #[derive(Clone, Debug)]
@@ -25,13 +25,17 @@ impl TractSession {
         &self.model
     }
 
-    fn check_size(&self, features: &[f32], num_steps: usize) -> Result<(), TractError> {
+    fn check_features(&self, features: &[f32], num_steps: usize) -> Result<(), TractError> {
         let window_steps = self.model.info().window_steps;
         let fits = features.len() == num_steps * FRAMES_PER_STEP * NUM_MEL_BINS;
         if !fits || num_steps == 0 || num_steps > window_steps {
             return Err(TractError::WindowSize { num_features: features.len(), num_steps, window_steps });
         }
-        Ok(())
+        // The network's own maxima would swallow a NaN.
+        match features.iter().position(|x| !x.is_finite()) {
+            Some(index) => Err(TractError::NotFinite { index }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -45,15 +49,16 @@ impl Network for TractSession {
     /// Scores one window; see [`Network::score_window`].
     ///
     /// # Errors
-    /// [`TractError::WindowSize`], [`TractError::Build`] when a window of this length comes up for the first time,
+    /// [`TractError::WindowSize`], [`TractError::NotFinite`], [`TractError::Build`] when a window of this length comes up for the first time,
     /// [`TractError::Run`] where the network fails or its scores are not finite.
     fn score_window(&mut self, features: &[f32], scores: &mut [Scores]) -> Result<(), TractError> {
-        self.check_size(features, scores.len())?;
+        self.check_features(features, scores.len())?;
         let plan = self.model.plan(scores.len())?;
         let failed = |e: RuntimeError| TractError::Run { cause: format!("{e:#}") };
         let shape = [1, scores.len() * FRAMES_PER_STEP, NUM_MEL_BINS];
         let input = Tensor::from_shape(&shape, features).map_err(failed)?;
-        let outputs = plan.run(tvec!(input.into_tvalue())).map_err(failed)?;
+        let outputs =
+            guarded(|| plan.run(tvec!(input.into_tvalue()))).map_err(|cause| TractError::Run { cause })?;
         let values = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
         let values = values.as_slice().filter(|v| v.len() == scores.len() * NUM_AXES);
         let values = values.ok_or(TractError::Run { cause: "an output of another size".to_string() })?;
