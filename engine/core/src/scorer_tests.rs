@@ -1,0 +1,257 @@
+//! The whole path with a deterministic stand-in for the network.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fbank::normalised_fbank;
+use crate::model::Labels;
+
+/// A network whose every score depends on all features of the window and on their order.
+#[derive(Debug)]
+struct Hash {
+    info: ModelInfo,
+    /// Which call fails, if any.
+    fails_at: Option<usize>,
+    gives_nan: bool,
+    num_calls: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl core::error::Error for Broken {}
+
+impl Network for Hash {
+    type Error = Broken;
+
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn score_window(&mut self, features: &[f32], scores: &mut [Scores]) -> Result<(), Broken> {
+        assert_eq!(features.len(), scores.len() * FRAMES_PER_STEP * NUM_MEL_BINS);
+        assert!((1..=self.info.window_steps).contains(&scores.len()));
+        assert!(features.iter().all(|x| x.is_finite()), "a leak from outside the window");
+        self.num_calls += 1;
+        if self.fails_at == Some(self.num_calls) {
+            return Err(Broken);
+        }
+        // FNV-1a over the bits of the whole window, then of each step.
+        let fnv = |seed: u64, values: &[f32]| {
+            values.iter().fold(seed, |h, x| (h ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01b3))
+        };
+        let whole = fnv(0xcbf2_9ce4_8422_2325, features);
+        for (step, scores) in features.chunks(FRAMES_PER_STEP * NUM_MEL_BINS).zip(scores) {
+            let hash = fnv(whole, step);
+            *scores = Scores(core::array::from_fn(|axis| {
+                if self.gives_nan { f32::NAN } else { ((hash >> (8 * axis)) & 0xffff) as f32 * 10.0 / 65_535.0 }
+            }));
+        }
+        Ok(())
+    }
+}
+
+fn network(window_steps: usize) -> Hash {
+    let info = ModelInfo {
+        id: "hash".into(),
+        version: "1".into(),
+        target_mean: [5.0; 4],
+        target_std: [1.0; 4],
+        window_steps,
+        labels: Labels::Proxy,
+        run_hash: "00".into(),
+    };
+    Hash { info, fails_at: None, gives_nan: false, num_calls: 0 }
+}
+
+fn scorer(sample_rate_hz: u32, num_channels: usize) -> Scorer<Hash> {
+    Scorer::new(network(7), AudioSpec { sample_rate_hz, num_channels }).unwrap()
+}
+
+fn noise(len: usize) -> Vec<f32> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+type Outcome = (Vec<FrameScore>, Result<ClipScore, ScorerError<Broken>>);
+
+/// Feeds chunks of the given lengths, then the rest, and takes frames on the way.
+fn run(scorer: &mut Scorer<Hash>, signal: &[f32], cuts: &[usize]) -> Outcome {
+    let mut frames = Vec::new();
+    let mut rest = signal;
+    for cut in cuts.iter().copied().chain([usize::MAX]) {
+        let (chunk, after) = rest.split_at(cut.min(rest.len()));
+        scorer.accept_waveform(chunk).unwrap();
+        frames.extend(core::iter::from_fn(|| scorer.next_frame()));
+        rest = after;
+    }
+    let clip = scorer.finish();
+    frames.extend(core::iter::from_fn(|| scorer.next_frame()));
+    (frames, clip)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn cuts_change_nothing(
+        sample_rate_hz in prop::sample::select(vec![16_000u32, 8_000, 44_100, 48_000]),
+        num_channels in 1usize..4,
+        len in 0usize..120_000,
+        cuts in prop::collection::vec(1usize..100_000, 0..8),
+        small_cuts in prop::collection::vec(1usize..700, 0..40),
+    ) {
+        let signal = noise(len / num_channels * num_channels);
+        let whole = run(&mut scorer(sample_rate_hz, num_channels), &signal, &[]);
+        let cuts: Vec<usize> = small_cuts.into_iter().chain(cuts).map(|c| c * num_channels).collect();
+        let mut reused = scorer(sample_rate_hz, num_channels);
+        prop_assert_eq!(&run(&mut reused, &signal, &cuts), &whole);
+        reused.reset();
+        prop_assert_eq!(&run(&mut reused, &signal, &[]), &whole);
+    }
+}
+
+#[test]
+fn one_sample_at_a_time_equals_one_chunk() {
+    let signal = noise(20_000);
+    let whole = run(&mut scorer(16_000, 1), &signal, &[]);
+    assert_eq!(run(&mut scorer(16_000, 1), &signal, &[1; 20_000]), whole);
+}
+
+#[test]
+fn windows_hold_the_clips_own_features() {
+    let signal = noise(40_000);
+    let (frames, clip) = run(&mut scorer(16_000, 1), &signal, &[]);
+    // 40,000 samples: 248 frames, 15 steps: windows of 7, 7 and 1.
+    let features = normalised_fbank(&signal);
+    let mut expected = Vec::new();
+    for (first, num_steps) in [(0, 7), (7, 7), (14, 1)] {
+        let mut scores = vec![Scores::default(); num_steps];
+        let step = FRAMES_PER_STEP * NUM_MEL_BINS;
+        network(7).score_window(&features[first * step..][..num_steps * step], &mut scores).unwrap();
+        expected.extend(scores);
+    }
+    assert_eq!(frames.iter().map(|f| f.scores).collect::<Vec<_>>(), expected);
+    assert!(frames.iter().enumerate().all(|(i, f)| f.index == i as u64));
+    let mean = expected.iter().map(|s| f64::from(s.0[0])).sum::<f64>() / 15.0;
+    let clip = clip.unwrap();
+    assert_eq!((clip.num_steps, clip.scores.0[0]), (15, mean as f32));
+}
+
+#[test]
+fn lengths_at_the_edge() {
+    for (len, expected) in [(0, None), (1, None), (399, None), (2799, None), (2800, Some(1)), (5359, Some(1)), (5360, Some(2))]
+    {
+        let (frames, clip) = run(&mut scorer(16_000, 1), &noise(len), &[]);
+        match expected {
+            None => assert_eq!(clip, Err(ScorerError::TooShort { num_samples: len as u64, needed: 2800 })),
+            Some(steps) => assert_eq!(clip.map(|c| c.num_steps), Ok(steps), "{len}"),
+        }
+        assert_eq!(frames.len() as u64, expected.unwrap_or(0), "{len}");
+    }
+    let mut empty = scorer(16_000, 1);
+    assert_eq!(empty.finish(), Err(ScorerError::TooShort { num_samples: 0, needed: 2800 }));
+}
+
+#[test]
+fn silence_scores() {
+    let (frames, clip) = run(&mut scorer(44_100, 2), &[0.0; 88_200], &[]);
+    assert_eq!((frames.len(), clip.map(|c| c.num_steps)), (6, Ok(6)));
+}
+
+#[test]
+fn formats_and_channels_of_one_sound_agree() {
+    let ints: Vec<i16> = noise(9000).iter().map(|x| (x * 32_767.0) as i16).collect();
+    let floats: Vec<f32> = ints.iter().map(|x| f32::from(*x) / 32_768.0).collect();
+    let expected = run(&mut scorer(16_000, 1), &floats, &[]).1;
+    let mut mono = scorer(16_000, 1);
+    mono.accept_i16(&ints).unwrap();
+    assert_eq!(mono.finish(), expected);
+    let doubled: Vec<f32> = floats.iter().flat_map(|x| [*x, *x]).collect();
+    assert_eq!(run(&mut scorer(16_000, 2), &doubled, &[3000]).1, expected);
+}
+
+#[test]
+fn odd_specs_are_refused() {
+    for actual_hz in [0, 3999, 768_001] {
+        let spec = AudioSpec { sample_rate_hz: actual_hz, num_channels: 1 };
+        assert_eq!(Scorer::new(network(7), spec).err(), Some(ScorerError::SampleRate { actual_hz }));
+    }
+    let spec = AudioSpec { sample_rate_hz: 16_000, num_channels: 0 };
+    assert_eq!(Scorer::new(network(7), spec).err(), Some(ScorerError::Channels { num_channels: 0 }));
+}
+
+#[test]
+fn a_refused_chunk_leaves_the_clip_as_it_was() {
+    let signal = noise(12_000);
+    let expected = run(&mut scorer(16_000, 2), &signal, &[]);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut scorer = scorer(16_000, 2);
+        scorer.accept_waveform(&signal[..100]).unwrap();
+        let mut chunk = signal[100..].to_vec();
+        chunk[7] = bad;
+        assert_eq!(scorer.accept_waveform(&chunk), Err(ScorerError::NonFinite { index: 53 }));
+        let incomplete = ScorerError::IncompleteSample { num_values: 3, num_channels: 2 };
+        assert_eq!(scorer.accept_waveform(&signal[..3]), Err(incomplete));
+        assert_eq!(scorer.num_samples(), 50);
+        assert_eq!(run(&mut scorer, &signal[100..], &[]), expected);
+    }
+}
+
+#[test]
+fn after_the_end_only_reset_goes_on() {
+    let signal = noise(30_000);
+    let mut scorer = scorer(16_000, 1);
+    let first = run(&mut scorer, &signal, &[]);
+    assert_eq!(scorer.accept_waveform(&signal), Err(ScorerError::Finished));
+    assert_eq!(scorer.finish(), Err(ScorerError::Finished));
+    scorer.reset();
+    assert_eq!(scorer.clip_score_so_far(), None);
+    assert_eq!(run(&mut scorer, &signal, &[]), first);
+}
+
+#[test]
+fn network_errors_end_the_clip() {
+    let signal = noise(40_000);
+    let failing = Hash { fails_at: Some(2), ..network(7) };
+    let mut scorer = Scorer::new(failing, AudioSpec::MONO_16K).unwrap();
+    assert_eq!(scorer.accept_waveform(&signal), Err(ScorerError::Network(Broken)));
+    assert_eq!(scorer.finish(), Err(ScorerError::Finished));
+    assert_eq!(core::iter::from_fn(|| scorer.next_frame()).count(), 7);
+
+    let nan = Hash { gives_nan: true, ..network(7) };
+    let mut scorer = Scorer::new(nan, AudioSpec::MONO_16K).unwrap();
+    assert_eq!(scorer.accept_waveform(&signal), Err(ScorerError::BadScore { step: 0 }));
+}
+
+#[test]
+fn frames_come_within_the_announced_latency() {
+    for sample_rate_hz in [16_000, 48_000] {
+        let mut scorer = scorer(sample_rate_hz, 1);
+        let latency = scorer.latency_samples() as usize;
+        scorer.accept_waveform(&vec![0.1; latency]).unwrap();
+        assert_eq!(core::iter::from_fn(|| scorer.next_frame()).count(), 7, "{sample_rate_hz}");
+        assert_eq!(scorer.clip_score_so_far().map(|c| c.num_steps), Some(7));
+    }
+}
+
+#[test]
+fn without_frames_the_clip_score_is_the_same() {
+    let signal = noise(40_000);
+    let expected = run(&mut scorer(16_000, 1), &signal, &[]).1;
+    let (frames, clip) = run(&mut scorer(16_000, 1).without_frames(), &signal, &[]);
+    assert_eq!((frames.len(), clip), (0, expected));
+}
