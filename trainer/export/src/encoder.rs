@@ -314,3 +314,54 @@ fn layer_norm(g: &mut Graph, t: &Tensors, name: &str, x: &Value, width: i64) -> 
     let bias = t.expect(&format!("{name}.bias"), &[width as usize])?;
     Ok(g.layer_norm(name, x, weight, bias))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With 64 buckets up to 256 tokens a side has 16 exact ones, then 16 over four octaves: bucket `16 + k` begins where
+    /// `(d / 16)^4 >= 2^k`, which integers decide.
+    #[test]
+    fn buckets_equal_integer_thresholds() {
+        for size in 0..400_i64 {
+            let log = (0..16).rev().find(|&k| size.pow(4) >= 16_i64.pow(4) << k).map_or(0, |k| 16 + k);
+            let expected = if size < 16 { size } else { log };
+            assert_eq!(bucket(-size, 64, 256), expected, "distance -{size}");
+            if size > 0 {
+                assert_eq!(bucket(size, 64, 256), 32 + expected, "distance {size}");
+            }
+        }
+    }
+
+    /// The table ends at `max_distance`, so that everything beyond must share its last bucket.
+    #[test]
+    fn all_distances_from_max_distance_on_share_a_bucket() {
+        for (num_buckets, max_distance) in [(320, 800), (320, 1280), (64, 256), (32, 128), (4, 2), (6, 1000)]
+        {
+            let half = num_buckets / 2;
+            for far in max_distance..max_distance + 2000 {
+                assert_eq!(
+                    bucket(-far, num_buckets, max_distance),
+                    half - 1,
+                    "{num_buckets} {max_distance} {far}"
+                );
+                assert_eq!(
+                    bucket(far, num_buckets, max_distance),
+                    2 * half - 1,
+                    "{num_buckets} {max_distance} {far}"
+                );
+            }
+        }
+    }
+
+    /// In the published size no distance lies so near a bucket's edge that rounding decides: four f32 roundings move a
+    /// number below 80 by less than 2e-5.
+    #[test]
+    fn published_buckets_do_not_hang_on_rounding() {
+        for size in 81..800_i64 {
+            let place = (size as f64 / 80.0).ln() / 10_f64.ln() * 80.0;
+            assert!((place - place.round()).abs() > 2e-5, "distance {size} at {place}");
+            assert_eq!(bucket(-size, 320, 800), 80 + place as i64, "distance {size}");
+        }
+    }
+}

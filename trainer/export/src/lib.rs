@@ -54,6 +54,8 @@ mod tensors;
 
 pub use config::{EncoderConfig, HeadConfig, ModelConfig};
 pub use error::ExportError;
-pub use onnx::{ExportOptions, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with};
+pub use onnx::{
+    ExportOptions, KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with,
+};
 pub use parameters::{Parameter, parameters, random_tensors};
 pub use tensors::{Tensor, Tensors};

@@ -52,6 +52,7 @@ pub fn write_onnx_with(
     let mut metadata = info.to_pairs();
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
     metadata.push((KEY_WEIGHTS_SHA256.to_string(), weights_sha256(&graph)));
+    metadata.push((KEY_FILE_SHA256.to_string(), "0".repeat(HASH_DIGITS)));
     let model = ModelProto {
         ir_version: IR_VERSION,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
@@ -64,7 +65,7 @@ pub fn write_onnx_with(
         graph: Some(graph),
         ..ModelProto::default()
     };
-    Ok(model.encode_to_vec())
+    Ok(sealed(model.encode_to_vec()))
 }
 
 fn graph(
@@ -91,7 +92,22 @@ fn graph(
 fn weights_sha256(graph: &GraphProto) -> String {
     let mut hash = Sha256::new();
     graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&hash.finalize())
+}
+
+/// Puts the hash of the whole file in the place that its zeros hold.
+fn sealed(mut file: Vec<u8>) -> Vec<u8> {
+    // In protobuf the value follows the key as field 2 with its length.
+    let entry = [KEY_FILE_SHA256.as_bytes(), &[0x12, HASH_DIGITS as u8]].concat();
+    let found = file.windows(entry.len()).position(|window| window == entry);
+    let start = found.expect("the metadata was just written") + entry.len();
+    let hash = hexadecimal(&Sha256::digest(&file));
+    file[start..start + HASH_DIGITS].copy_from_slice(hash.as_bytes());
+    file
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Metadata key: how many numbers the network learned.
@@ -99,6 +115,11 @@ pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
 
 /// Metadata key: SHA-256 over the `raw_data` of all graph initialisers in file order, lower-case hexadecimal.
 pub const KEY_WEIGHTS_SHA256: &str = "aesa.weights_sha256";
+
+/// Metadata key: SHA-256 over the whole file with this value's own 64 digits read as `0`, lower-case hexadecimal.
+pub const KEY_FILE_SHA256: &str = "aesa.file_sha256";
+
+const HASH_DIGITS: usize = 64;
 
 /// The newest intermediate representation that opset 17's first release knew.
 const IR_VERSION: i64 = 8;
