@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Compares an ONNX model's scores in onnxruntime with scores computed elsewhere.
+
+usage: compare_onnxruntime.py MODEL.onnx EXPECTED.safetensors [--tolerance 1e-4]
+
+EXPECTED holds the input `fbank` [1, num_frames, 128] and what another runtime made of it: `frame_scores`
+[1, num_steps, 4] and `clip_scores` [1, 4], 0 to 10; other outputs of the model may be there under their names. Several
+clips lie in one file as `NAME.fbank`, `NAME.frame_scores` and so on. The model is also checked by onnx.checker. The exit
+code is 1 if a value differs by more than the tolerance or is missing.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+from safetensors.numpy import load_file
+
+REQUIRED = ("frame_scores", "clip_scores")
+
+
+def check_file(path):
+    """Refuses a file that breaks ONNX's rules or needs more than the standard operators."""
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    domains = {node.domain for node in model.graph.node} | {opset.domain for opset in model.opset_import}
+    if domains - {"", "ai.onnx"}:
+        sys.exit(f"{path}: operators beyond ai.onnx: {sorted(domains)}")
+
+
+def differences(session, expected, prefix):
+    """Yields (output's name, largest absolute difference) for one clip."""
+    outputs = [output.name for output in session.get_outputs()]
+    actual = dict(zip(outputs, session.run(None, {"fbank": expected[f"{prefix}fbank"]})))
+    for name in outputs:
+        other = expected.get(f"{prefix}{name}")
+        if other is None and name not in REQUIRED:
+            continue
+        if other is None or other.shape != actual[name].shape:
+            shape = None if other is None else other.shape
+            sys.exit(f"{prefix}{name}: expected file has shape {shape}, onnxruntime gives {actual[name].shape}")
+        yield f"{prefix}{name}", float(np.max(np.abs(actual[name].astype(np.float64) - other)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("expected")
+    parser.add_argument("--tolerance", type=float, default=1e-4)
+    arguments = parser.parse_args()
+
+    check_file(arguments.model)
+    session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
+    expected = load_file(arguments.expected)
+    prefixes = sorted(key.removesuffix("fbank") for key in expected if key == "fbank" or key.endswith(".fbank"))
+    if not prefixes:
+        sys.exit(f"{arguments.expected}: no tensor called fbank")
+
+    worst = 0.0
+    for prefix in prefixes:
+        for name, difference in differences(session, expected, prefix):
+            print(f"{name}: max difference {difference:.2e}")
+            # A NaN compares false with everything, so it must not pass.
+            worst = difference if not difference <= worst else worst
+    holds = worst <= arguments.tolerance
+    print(f"{arguments.model}: {'equal' if holds else 'DIFFERENT'} within {arguments.tolerance:g}, worst {worst:.2e}")
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
