@@ -1,1 +1,10 @@
-//! Placeholder during set-up.
+//! Rated and synthetic corpora for training aesa models.
+//!
+//! - [`labels`]: ratings as the AudioMOS 2025 challenge publishes them (CSV of means, JSONL of all ratings).
+//! - [`manifest`]: a corpus folder's `train.csv`, `validation.csv`, `test.csv` and `ladders.csv`.
+//! - [`synth`]: makes such a folder from any folders of audio, with proxy labels.
+#![forbid(unsafe_code)]
+
+pub mod labels;
+pub mod manifest;
+pub mod synth;

@@ -1,0 +1,357 @@
+//! Makes clips: source mixes, their processing, their raw labels.
+
+use std::path::{Path, PathBuf};
+
+use super::codec::Codecs;
+use super::config::{SynthConfig, TestSystem};
+use super::degrade::{Kind, Step, describe};
+use super::draw::Draw;
+use super::error::SynthError;
+use super::files::{Record, write_wav};
+use super::generators::{SOUND_KINDS, espeak, synthetic_sound};
+use super::midi::{Instruments, compose};
+use super::mix::{Layout, Mix, mix};
+use super::signal::{db_to_gain, peak, scale};
+use super::sources::{Library, Source, Split};
+use super::visqol::Visqol;
+use crate::labels::Domain;
+use crate::manifest::LadderClip;
+
+/// Draws tried before a clip is given up.
+const MAX_ATTEMPTS: usize = 20;
+
+/// Range of the peak level of finished clips, in dBFS.
+const PEAK_DB: [f64; 2] = [-25.0, -1.0];
+
+/// Peak level of the clean clip of a ladder, in dBFS; its degraded copies keep the same gain.
+const LADDER_PEAK_DB: f64 = -12.0;
+
+/// Everything clips are made from.
+pub(crate) struct Studio<'a> {
+    pub(crate) config: &'a SynthConfig,
+    pub(crate) out: &'a Path,
+    pub(crate) fingerprint: String,
+    pub(crate) library: Library,
+    pub(crate) train_instruments: Option<Instruments>,
+    pub(crate) test_instruments: Option<Instruments>,
+    pub(crate) codecs: Codecs,
+    pub(crate) visqol: Visqol,
+    /// ViSQOL of a clip against itself.
+    pub(crate) clean_mos: f64,
+}
+
+/// Why one draw did not give a clip.
+enum Failure {
+    /// Another draw may.
+    Redraw(String),
+    /// Nothing will.
+    Stop(SynthError),
+}
+
+impl From<SynthError> for Failure {
+    fn from(error: SynthError) -> Self {
+        Self::Stop(error)
+    }
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Redraw(reason)
+    }
+}
+
+/// What a clip is called and where it goes.
+struct Name {
+    sample_id: String,
+    path: String,
+    system: String,
+    family: u64,
+    domain: Domain,
+}
+
+impl Studio<'_> {
+    /// The domains that a split can have.
+    pub(crate) fn domains(&self, split: Split) -> Vec<Domain> {
+        let generated = |domain| domain == Domain::Music && self.train_instruments.is_some();
+        Domain::ALL.into_iter().filter(|d| self.library.has(*d, split) || generated(*d)).collect()
+    }
+
+    /// The domains that the test set can have.
+    pub(crate) fn test_domains(&self) -> Vec<Domain> {
+        let there = |domain| match domain {
+            Domain::Speech => self.config.test_espeak,
+            Domain::Music => self.test_instruments.is_some(),
+            Domain::Sound => true,
+        };
+        Domain::ALL.into_iter().filter(|domain| there(*domain)).collect()
+    }
+
+    /// The clips `first..first + count` of a split, made from one clean mix (`count` at most `variants`).
+    ///
+    /// Errors: no draw gives clips, a tool fails, files cannot be written.
+    pub(crate) fn family(
+        &self,
+        split: Split,
+        family: usize,
+        count: usize,
+    ) -> Result<Vec<Record>, SynthError> {
+        let domains = self.domains(split);
+        let domain = domains[family % domains.len()];
+        let folder = match split {
+            Split::Train => "train",
+            Split::Validation => "validation",
+        };
+        let names: Vec<Name> = (0..count)
+            .map(|variant| {
+                let sample_id = format!("{folder}-{:06}", family * self.config.variants + variant);
+                let path = format!("audio/{folder}/{sample_id}.wav");
+                Name { sample_id, path, system: String::new(), family: family as u64, domain }
+            })
+            .collect();
+        if let Some(records) = self.finished(&names) {
+            return Ok(records);
+        }
+        self.attempts(&names[0].sample_id, |attempt| {
+            let key = format!("{folder}/{family}/{attempt}");
+            let mut draw = Draw::new(self.config.seed, &format!("{key}/mix"));
+            let mix = self.draw_mix(domain, split, &mut draw)?;
+            let chains = self.draw_chains(&key, &mut draw);
+            names
+                .iter()
+                .zip(&chains)
+                .enumerate()
+                .map(|(variant, (name, chain))| {
+                    let mut draw = Draw::new(self.config.seed, &format!("{key}/apply/{variant}"));
+                    self.finish(name, &mix, chain, &mut draw)
+                })
+                .collect()
+        })
+    }
+
+    /// One clip of a test system.
+    ///
+    /// Errors: as [`Self::family`].
+    pub(crate) fn test_clip(
+        &self,
+        domain: Domain,
+        system: &TestSystem,
+        utterance: usize,
+    ) -> Result<Record, SynthError> {
+        let system_name = format!("{domain}-{}-k{}", system.name, system.sources);
+        let sample_id = format!("audiomos2025-track2-sys{system_name}-utt{utterance:03}");
+        let path = format!("audio/test/{sample_id}.wav");
+        let name = Name { sample_id, path, system: system_name, family: utterance as u64, domain };
+        if let Some(mut records) = self.finished(core::slice::from_ref(&name)) {
+            return Ok(records.remove(0));
+        }
+        self.attempts(&name.sample_id, |attempt| {
+            let key = format!("test/{}/{utterance}/{attempt}", name.system);
+            let mut draw = Draw::new(self.config.seed, &key);
+            let sources = self.test_sources(domain, system.sources, &mut draw)?;
+            let mix = mix(sources, Layout { range_db: 5.0, extra: 0, partial: 0.0 }, &mut draw)?;
+            let chain: Vec<Step> = system
+                .chain
+                .iter()
+                .map(|step| {
+                    let severity = (step.severity + draw.uniform(-0.04, 0.04)).clamp(0.0, 1.0);
+                    Step::new(step.kind, severity, &mut draw)
+                })
+                .collect();
+            self.finish(&name, &mix, &chain, &mut draw)
+        })
+    }
+
+    /// One clean mix of validation sources at each step of each ladder.
+    ///
+    /// Errors: as [`Self::family`].
+    pub(crate) fn ladder(&self, index: usize) -> Result<Vec<LadderClip>, SynthError> {
+        let domains = self.domains(Split::Validation);
+        let domain = domains[index % domains.len()];
+        let clip = format!("{domain}-{:02}", index / domains.len());
+        let mix = self.attempts(&clip, |attempt| {
+            let mut draw = Draw::new(self.config.seed, &format!("ladder/{index}/{attempt}"));
+            let sources =
+                self.draw_sources(domain, Split::Validation, 1 + index / domains.len() % 3, &mut draw)?;
+            let mix = mix(sources, Layout { range_db: 10.0, extra: 0, partial: 0.0 }, &mut draw)?;
+            self.visqol.mos(&mix.samples, &mix.samples)?;
+            Ok(mix)
+        })?;
+        let gain = db_to_gain(LADDER_PEAK_DB) / peak(&mix.samples);
+        let mut rows = Vec::new();
+        for (ladder, step, value, degradation) in super::ladder::steps(index) {
+            let mut draw = Draw::new(self.config.seed, &format!("ladder/{index}/{ladder}"));
+            let mut samples = match degradation {
+                Some(degradation) => degradation.apply(&mix.samples, &mut draw, &self.codecs)?,
+                None => mix.samples.clone(),
+            };
+            scale(&mut samples, gain);
+            let path = format!("audio/ladders/{clip}-{ladder}-{step}.wav");
+            write_wav(&self.out.join(&path), &samples)?;
+            rows.push(LadderClip { ladder: ladder.to_owned(), clip: clip.clone(), step, value, path });
+        }
+        Ok(rows)
+    }
+
+    /// The records of clips that an earlier run finished, if it finished all of them.
+    fn finished(&self, names: &[Name]) -> Option<Vec<Record>> {
+        names.iter().map(|name| Record::finished(&self.file(name), &self.fingerprint)).collect()
+    }
+
+    /// A clip's audio file.
+    fn file(&self, name: &Name) -> PathBuf {
+        self.out.join(&name.path)
+    }
+
+    /// The first result among numbered draws.
+    fn attempts<T>(&self, clip: &str, make: impl Fn(usize) -> Result<T, Failure>) -> Result<T, SynthError> {
+        let mut last = String::new();
+        for attempt in 0..MAX_ATTEMPTS {
+            match make(attempt) {
+                Ok(made) => return Ok(made),
+                Err(Failure::Stop(error)) => return Err(error),
+                Err(Failure::Redraw(reason)) => last = reason,
+            }
+        }
+        Err(SynthError::Clip { clip: clip.to_owned(), reason: last })
+    }
+
+    /// A clean mix for training or validation.
+    fn draw_mix(&self, domain: Domain, split: Split, draw: &mut Draw) -> Result<Mix, Failure> {
+        let count = 1 + draw.weighted(&self.config.source_weights);
+        let mut sources = self.draw_sources(domain, split, count, draw)?;
+        let mut extra = 0;
+        let others: Vec<Domain> = self.domains(split).into_iter().filter(|other| *other != domain).collect();
+        if !others.is_empty() && draw.chance(self.config.foreign_source) {
+            sources.extend(self.draw_sources(*draw.pick(&others), split, 1, draw)?);
+            extra = 1;
+        }
+        let range_db = if draw.chance(self.config.even_share) { 5.0 } else { 20.0 };
+        Ok(mix(sources, Layout { range_db, extra, partial: self.config.partial_source }, draw)?)
+    }
+
+    /// Sources of one domain. Generated music is one piece with `count` parts; a music mix that begins with a recording
+    /// goes on with recordings or parts.
+    fn draw_sources(
+        &self,
+        domain: Domain,
+        split: Split,
+        count: usize,
+        draw: &mut Draw,
+    ) -> Result<Vec<Source>, SynthError> {
+        let instruments = self.train_instruments.as_ref().filter(|_| domain == Domain::Music);
+        let Some(instruments) = instruments else {
+            return (0..count).map(|_| self.library.draw(domain, split, draw)).collect();
+        };
+        let recordings = self.library.has(domain, split);
+        let generated = !recordings || draw.chance(self.config.midi_share);
+        let mut sources = play(instruments, count, draw)?;
+        if !generated {
+            for (index, source) in sources.iter_mut().enumerate() {
+                if index == 0 || draw.chance(0.3) {
+                    *source = self.library.draw(domain, split, draw)?;
+                }
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Sources of the test set's generators.
+    fn test_sources(&self, domain: Domain, count: usize, draw: &mut Draw) -> Result<Vec<Source>, SynthError> {
+        let source = |name: String, samples| Source { name, counts_as: 1.0, samples };
+        match (domain, &self.test_instruments) {
+            (Domain::Music, Some(instruments)) => play(instruments, count, draw),
+            (Domain::Music, None) => Err(SynthError::Config("no soundfont for the test set".to_owned())),
+            (Domain::Speech, _) => {
+                (0..count).map(|_| Ok(source("espeak-ng".to_owned(), espeak(draw)?))).collect()
+            }
+            (Domain::Sound, _) => {
+                let mut kinds = SOUND_KINDS;
+                draw.shuffle(&mut kinds);
+                let one = |kind| source(format!("{kind:?}"), synthetic_sound(kind, draw));
+                Ok(kinds.into_iter().cycle().take(count).map(one).collect())
+            }
+        }
+    }
+
+    /// One chain of degradations per variant: rising severities of one kind, or independent ones.
+    fn draw_chains(&self, key: &str, draw: &mut Draw) -> Vec<Vec<Step>> {
+        let variants = self.config.variants;
+        if !draw.chance(self.config.graded_share) {
+            return (0..variants).map(|_| self.draw_chain(draw)).collect();
+        }
+        let kind = self.draw_kind(draw);
+        let spread = variants as f64 - 0.3;
+        let mut chains: Vec<Vec<Step>> = (0..variants)
+            .map(|variant| {
+                let severity = (variant as f64 + draw.uniform(0.0, 0.7)) / spread;
+                let mut flavour = Draw::new(self.config.seed, &format!("{key}/flavour"));
+                vec![Step::new(kind, severity, &mut flavour)]
+            })
+            .collect();
+        if draw.chance(self.config.graded_clean) {
+            chains[0].clear();
+        }
+        chains
+    }
+
+    /// None to three different degradations in their fixed order; in company each is milder.
+    fn draw_chain(&self, draw: &mut Draw) -> Vec<Step> {
+        let count = draw.weighted(&self.config.chain_weights);
+        let mut kinds: Vec<Kind> = Vec::new();
+        for _ in 0..4 * count {
+            let kind = self.draw_kind(draw);
+            if kinds.len() < count && !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds.sort_unstable();
+        let worst = if count > 1 { 0.7 } else { 1.0 };
+        kinds.into_iter().map(|kind| Step::new(kind, draw.uniform(0.0, worst), draw)).collect()
+    }
+
+    /// A kind by its weight.
+    fn draw_kind(&self, draw: &mut Draw) -> Kind {
+        let weights: Vec<f64> = self.config.degradations.iter().map(|d| d.weight).collect();
+        self.config.degradations[draw.weighted(&weights)].kind
+    }
+
+    /// Processes a mix, measures it, sets its level and writes audio and record.
+    fn finish(&self, name: &Name, mix: &Mix, chain: &[Step], draw: &mut Draw) -> Result<Record, Failure> {
+        let mut samples = mix.samples.clone();
+        for step in chain {
+            samples = step.apply(&samples, draw, &self.codecs)?;
+        }
+        let pq_raw = match chain {
+            [] => self.clean_mos,
+            _ => self.visqol.mos(&mix.samples, &samples)?,
+        };
+        let peak_db = draw.uniform(PEAK_DB[0], PEAK_DB[1]);
+        let gain = db_to_gain(peak_db) / peak(&samples);
+        scale(&mut samples, gain);
+        let file = self.file(name);
+        let record = Record {
+            sample_id: name.sample_id.clone(),
+            path: name.path.clone(),
+            domain: name.domain,
+            system: name.system.clone(),
+            family: name.family,
+            pq_raw,
+            pc_raw: mix.effective_sources,
+            processing: describe(chain),
+            sources: mix.sources.clone(),
+            peak_db,
+            wav_sha256: write_wav(&file, &samples)?,
+            fingerprint: self.fingerprint.clone(),
+        };
+        record.write(&file)?;
+        Ok(record)
+    }
+}
+
+/// A generated piece, each part a source.
+fn play(instruments: &Instruments, count: usize, draw: &mut Draw) -> Result<Vec<Source>, SynthError> {
+    compose(count, draw)
+        .iter()
+        .map(|part| Ok(Source { name: part.to_string(), counts_as: 1.0, samples: instruments.render(part)? }))
+        .collect()
+}
