@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aesa::audio::mono;
 use aesa::resample::Resampler;
 
 use crate::error::MediaError;
@@ -38,7 +39,8 @@ impl MonoReader {
             let num_channels = self.file.num_channels();
             match self.file.next_chunk()? {
                 Some(chunk) => {
-                    average_channels(chunk, num_channels, &mut self.mono);
+                    self.mono.clear();
+                    self.mono.extend(mono(chunk, num_channels));
                     self.resampler.process(&self.mono, &mut self.output);
                 }
                 None => {
@@ -62,17 +64,4 @@ pub fn read_mono_16k(path: &Path) -> Result<Vec<f32>, MediaError> {
         samples.extend_from_slice(chunk);
     }
     Ok(samples)
-}
-
-/// Means over the channels of interleaved samples.
-fn average_channels(interleaved: &[f32], num_channels: usize, mono: &mut Vec<f32>) {
-    mono.clear();
-    if num_channels == 1 {
-        mono.extend_from_slice(interleaved);
-    } else {
-        let scale = 1.0 / num_channels as f32;
-        mono.extend(
-            interleaved.chunks_exact(num_channels).map(|channels| channels.iter().sum::<f32>() * scale),
-        );
-    }
 }
