@@ -89,6 +89,9 @@ pub mod resample;
 // The order is that in which the data meets them.
 #[rustfmt::skip]
 pub mod fbank;
+mod povey;
+#[rustfmt::skip]
+mod fft;
 #[cfg(feature = "alloc")]
 pub mod window;
 #[cfg(feature = "alloc")]

@@ -190,3 +190,93 @@ fn split(text: &str) -> Option<[f32; NUM_AXES]> {
     values.iter().all(|v| v.is_finite()).then_some(())?;
     values.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_read_back() {
+        assert_eq!(read(&info().to_pairs()), Ok(info()));
+        let mut human = info();
+        human.labels = Labels::Human;
+        assert_eq!(read(&human.to_pairs()), Ok(human));
+    }
+
+    #[test]
+    fn pairs_under_other_keys_are_ignored() {
+        let mut pairs = info().to_pairs();
+        pairs.insert(0, ("producer".into(), "someone".into()));
+        assert_eq!(read(&pairs), Ok(info()));
+    }
+
+    #[test]
+    fn every_key_is_needed() {
+        let all = info().to_pairs();
+        assert_eq!(all.len(), 16);
+        for i in 0..all.len() {
+            let mut pairs = all.clone();
+            let (removed, _) = pairs.remove(i);
+            assert!(matches!(read(&pairs), Err(ModelInfoError::Missing { key }) if key == removed), "{removed}");
+        }
+        assert!(matches!(read(&[]), Err(ModelInfoError::Missing { .. })));
+    }
+
+    #[test]
+    fn another_engines_model_is_refused() {
+        for (key, value) in [
+            (KEY_FORMAT, "2"),
+            (KEY_AXES, "CE,CU,PC,PQ"),
+            (KEY_RATE, "48000"),
+            (KEY_MEL, "80"),
+            (KEY_LENGTH, "512"),
+            (KEY_SHIFT, "256"),
+            (KEY_NORM_MEAN, "0"),
+            (KEY_NORM_STD, "NaN"),
+            (KEY_POLICY, "chunked"),
+        ] {
+            let refused = read(&with(key, value));
+            assert!(matches!(refused, Err(ModelInfoError::Unsupported { key: k, .. }) if k == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn unreadable_values_are_refused() {
+        for (key, value) in [
+            (KEY_TARGET_MEAN, "5,5,5"),
+            (KEY_TARGET_MEAN, "5,5,5,NaN"),
+            (KEY_TARGET_MEAN, "5,5,5,5,5"),
+            (KEY_TARGET_STD, "1,1,inf,1"),
+            (KEY_TARGET_STD, "1,1,one,1"),
+            (KEY_WINDOW_STEPS, "0"),
+            (KEY_WINDOW_STEPS, "-62"),
+            (KEY_WINDOW_STEPS, "99999"),
+            (KEY_LABELS, "guessed"),
+        ] {
+            assert_eq!(read(&with(key, value)), Err(ModelInfoError::Invalid { key }), "{key} = {value}");
+        }
+    }
+
+    fn info() -> ModelInfo {
+        ModelInfo {
+            id: "tiny".into(),
+            version: "3".into(),
+            target_mean: [6.5, 3.25, 5.1, 0.1],
+            target_std: [1.0, 2.5, 0.333_333_34, 1e-3],
+            window_steps: 62,
+            labels: Labels::Proxy,
+            run_hash: "c0ffee".into(),
+        }
+    }
+
+    fn with(key: &str, value: &str) -> Vec<(String, String)> {
+        let mut pairs = info().to_pairs();
+        let pair = pairs.iter_mut().find(|(k, _)| k == key).unwrap();
+        pair.1 = value.into();
+        pairs
+    }
+
+    fn read(pairs: &[(String, String)]) -> Result<ModelInfo, ModelInfoError> {
+        ModelInfo::from_pairs(pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+    }
+}
