@@ -188,7 +188,7 @@ fn draw_curve(out: &mut String, points: &[(f64, Scores)], axis: Axis, area: &Are
 
 fn draw_legend(out: &mut String, clip: Scores) -> core::fmt::Result {
     for (i, axis) in Axis::ALL.into_iter().enumerate() {
-        let x = LEFT + i as f64 * (RIGHT - LEFT) / NUM_AXES as f64;
+        let x = LEFT + i as f64 * (WIDTH - LEFT) / NUM_AXES as f64;
         let (colour, y) = (COLOURS[i], 72.0);
         writeln!(
             out,

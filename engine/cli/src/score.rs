@@ -200,7 +200,10 @@ fn score_input(job: &Job<'_>, index: usize, input: &Input) -> Result<Clip, Strin
 
 fn write_plot(path: &Path, job: &Job<'_>, input: &Input, clip: &Clip) -> anyhow::Result<()> {
     let plot = Plot {
-        title: &input.name,
+        title: &input
+            .path
+            .file_name()
+            .map_or_else(|| input.name.clone().into(), |name| name.to_string_lossy()),
         subtitle: &job.subtitle,
         clip_scores: clip.score.scores,
         frames: &clip.frames,

@@ -3,8 +3,7 @@
 use std::io::Write;
 
 use aesa::{Axis, Scores};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
 use super::{Outcome, Provenance};
 use crate::inputs::Input;
@@ -57,7 +56,8 @@ fn clips(outcomes: &[Outcome]) -> Table {
 
 fn new_table(header: [&str; 6]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    let line = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().header_separator(line).bottom_border(line));
     let cells = header.iter().map(|name| match *name {
         "clip" => Cell::new(name),
         name => right(name.to_string()),
