@@ -13,6 +13,8 @@ pub mod buffer;
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;
+pub mod evaluate;
+pub mod export;
 pub mod inputs;
 pub mod layers;
 pub mod loss;

@@ -32,7 +32,8 @@ use crate::weights::{self, NamedTensors};
 /// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, clips of several lengths
 /// are to share a batch, or the loss stops being a number.
 pub fn train(config: &TrainConfig, corpus: &Path, out: &Path) -> Result<RunInfo> {
-    set_up(config);
+    set_threads(config.threads);
+    tch::manual_seed(config.seed as i64);
     let mut rng = Pcg64::seed_from_u64(config.seed);
     let (config, start) = resolve_init(config)?;
     let mut run = RunFolder::create(out, &config)?;
@@ -182,14 +183,10 @@ fn learning_rate_factor(config: &TrainConfig, step: usize, total_steps: usize) -
     }
 }
 
-/// Threads and seeds.
-fn set_up(config: &TrainConfig) {
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
-        threads => threads,
-    };
-    tch::set_num_threads(threads as i32);
-    tch::manual_seed(config.seed as i64);
+/// Sets libtorch's threads; 0 takes all CPUs.
+pub fn set_threads(threads: usize) {
+    let all = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    tch::set_num_threads(if threads == 0 { all() } else { threads } as i32);
 }
 
 /// Reads the weights to start from; a published encoder also sets the encoder's sizes.

@@ -1,0 +1,7 @@
+//! One file per command.
+
+pub(crate) mod eval;
+pub(crate) mod export;
+pub(crate) mod features;
+pub(crate) mod synth;
+pub(crate) mod train;
