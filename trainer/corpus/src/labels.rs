@@ -364,7 +364,8 @@ mod tests {
 
     #[test]
     fn bad_files_give_typed_errors() {
-        let cases: [(&str, String, fn(&LabelsError) -> bool); 8] = [
+        type IsExpected = fn(&LabelsError) -> bool;
+        let cases: [(&str, String, IsExpected); 8] = [
             ("empty", String::new(), |e| matches!(e, LabelsError::Empty { .. })),
             ("header only", format!("{HEADER}\n"), |e| matches!(e, LabelsError::Empty { .. })),
             ("wrong columns", "a,b\n1,2\n".to_owned(), |e| matches!(e, LabelsError::MissingColumn { .. })),

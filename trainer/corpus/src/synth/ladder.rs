@@ -29,3 +29,36 @@ pub(crate) fn steps(index: usize) -> Vec<(&'static str, usize, f64, Option<Step>
     };
     numbered(noise.to_vec()).chain(numbered(low_pass.to_vec())).chain(numbered(mp3.to_vec())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec::{Codecs, ffmpeg_is_there};
+    use super::super::draw::Draw;
+    use super::super::generators::{SoundKind, synthetic_sound};
+    use super::super::visqol::Visqol;
+    use super::*;
+
+    #[test]
+    fn visqol_falls_at_every_step() {
+        let clip = synthetic_sound(SoundKind::Bells, &mut Draw::new(1, "bells"));
+        let (visqol, codecs) = (Visqol::new(6.0, 2), Codecs::default());
+        let mut last: Option<(&str, f64)> = None;
+        for (ladder, step, value, degradation) in steps(0) {
+            if ladder == "mp3" && !ffmpeg_is_there() {
+                eprintln!("skipped {ladder} {value}: ffmpeg with libmp3lame is not installed");
+                continue;
+            }
+            let mut draw = Draw::new(1, ladder);
+            let out =
+                degradation.map_or_else(|| clip.clone(), |d| d.apply(&clip, &mut draw, &codecs).unwrap());
+            let mos = visqol.mos(&clip, &out).unwrap();
+            eprintln!("{ladder} {value}: {mos:.3}");
+            assert_eq!(step == 0, last.is_none_or(|(name, _)| name != ladder));
+            if let Some((_, before)) = last.filter(|(name, _)| *name == ladder) {
+                assert!(mos < before, "{ladder} {value}: {mos}, before {before}");
+            }
+            last = Some((ladder, mos));
+        }
+        assert_eq!(steps(0).len(), STEPS_PER_CLIP);
+    }
+}

@@ -51,7 +51,14 @@ pub(crate) struct Source {
 /// All recordings of a corpus.
 pub(crate) struct Library {
     sets: Vec<Set>,
-    cache: Mutex<(usize, HashMap<PathBuf, Arc<Vec<f32>>>)>,
+    cache: Mutex<Cache>,
+}
+
+/// Decoded recordings.
+#[derive(Default)]
+struct Cache {
+    num_samples: usize,
+    recordings: HashMap<PathBuf, Arc<Vec<f32>>>,
 }
 
 impl Library {
@@ -121,7 +128,9 @@ impl Library {
 
     /// A decoded recording, 16 kHz mono.
     fn read(&self, path: &Path) -> Result<Arc<Vec<f32>>, SynthError> {
-        if let Some(samples) = self.cache.lock().expect("no thread panics with this lock").1.get(path) {
+        if let Some(samples) =
+            self.cache.lock().expect("no thread panics with this lock").recordings.get(path)
+        {
             return Ok(Arc::clone(samples));
         }
         let failed = |reason: String| SynthError::Audio { path: path.to_path_buf(), reason };
@@ -131,9 +140,9 @@ impl Library {
         }
         let samples = Arc::new(samples);
         let mut cache = self.cache.lock().expect("no thread panics with this lock");
-        if cache.0 + samples.len() <= CACHE_SAMPLES {
-            cache.0 += samples.len();
-            cache.1.insert(path.to_path_buf(), Arc::clone(&samples));
+        if cache.num_samples + samples.len() <= CACHE_SAMPLES {
+            cache.num_samples += samples.len();
+            cache.recordings.insert(path.to_path_buf(), Arc::clone(&samples));
         }
         Ok(samples)
     }

@@ -1,6 +1,7 @@
 //! ViSQOL in wideband (speech) mode, the raw label of production quality.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use visqol_rs::AudioSignal;
 use visqol_rs::constants::NUM_BANDS_SPEECH;
@@ -73,11 +74,43 @@ fn has_active_part(signal: &[f32]) -> bool {
     // The detector's frames begin at sample 14 (the crate counts a frame index as samples), and only whole patches count.
     let frames = signal.get(14..).unwrap_or_default().chunks_exact(FRAME_SAMPLES);
     let whole = (frames.len().saturating_sub(16)) / FRAMES_PER_PATCH * FRAMES_PER_PATCH;
-    frames.take(whole).skip(FRAMES_PER_PATCH).any(|frame| power(frame) > threshold)
+    // It scales the maximum to full scale and clips below the opposite.
+    let clipped_power = |frame: &[f32]| {
+        frame.iter().map(|x| f64::from(*x).max(-max).powi(2)).sum::<f64>() / FRAME_SAMPLES as f64
+    };
+    frames.take(whole).skip(FRAMES_PER_PATCH).any(|frame| clipped_power(frame) > threshold)
 }
 
 /// The crate's signal type.
 fn signal(samples: &[f32]) -> AudioSignal {
     let samples: Vec<f64> = samples.iter().map(|x| f64::from(*x)).collect();
     AudioSignal::new(&samples, RATE_HZ as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signal::CLIP_SAMPLES;
+    use super::*;
+
+    #[test]
+    fn what_visqol_cannot_compare_is_an_error() {
+        let visqol = Visqol::new(4.0, 2);
+        let steady: Vec<f32> = (0..CLIP_SAMPLES).map(|n| 0.3 * (0.3 * n as f32).sin()).collect();
+        let mut click = vec![0.0; CLIP_SAMPLES];
+        click[80_000] = 0.5;
+        let mut early = vec![0.001; CLIP_SAMPLES];
+        let mut late = early.clone();
+        early[60_000..62_000].fill(0.5);
+        late[90_000..92_000].fill(0.5);
+        let cases = [
+            ("silence", &vec![0.0; CLIP_SAMPLES], &steady, "silence"),
+            ("nothing left", &steady, &vec![0.0; CLIP_SAMPLES], "silence"),
+            ("one click", &click, &click, "loud enough"),
+            ("another time", &early, &late, "shift"),
+        ];
+        for (name, clean, processed, expected) in cases {
+            let reason = visqol.mos(clean, processed).unwrap_err();
+            assert!(reason.contains(expected), "{name}: {reason}");
+        }
+    }
 }
