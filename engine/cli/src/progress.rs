@@ -1,7 +1,7 @@
 //! A progress bar on stderr, for work that takes long enough to need one.
 
+use core::time::Duration;
 use std::io::{IsTerminal, Write, stderr};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

@@ -1,13 +1,14 @@
 //! `aesa score`: from inputs to scores, several clips at a time, written in the order of the inputs.
 
+use core::num::NonZeroUsize;
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{BufWriter, IsTerminal, Write, stdout};
-use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 

@@ -1,4 +1,5 @@
 //! The program as its users call it, with a small model of random weights.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! A loaded model: what it says of itself, and its plans for windows of any length.
 
 use core::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -76,7 +76,7 @@ impl Provenance {
     pub(crate) fn line(&self) -> String {
         let Self { id, version, policy, window_steps, labels, .. } = self;
         format!(
-            "model: {id} {version}   policy: {policy}, {window_steps} steps of 160 ms   labels: {}",
+            "model: {id} {version} · policy: {policy}, {window_steps} steps of 160 ms · labels: {}",
             labels.name()
         )
     }
