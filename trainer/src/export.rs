@@ -1,6 +1,5 @@
 //! From a run folder to an ONNX file that is checked against the network it came from.
 
-use std::io::Write;
 use std::path::Path;
 
 use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
@@ -17,6 +16,7 @@ use crate::config::LabelSource;
 use crate::evaluate::frame_scores;
 use crate::model::AesaNet;
 use crate::run::RunFolder;
+use crate::weights;
 
 /// The largest difference of a score (0 to 10) that export accepts between libtorch and tract.
 pub const PARITY_TOLERANCE: f32 = 1e-4;
@@ -41,11 +41,7 @@ pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>]) -> Result<f3
         worst <= PARITY_TOLERANCE,
         "the exported model is wrong: its scores differ from the trained network's by up to {worst}, more than {PARITY_TOLERANCE}"
     );
-    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)
-        .with_context(|| format!("cannot write in {}", folder.display()))?;
-    file.write_all(&onnx)?;
-    file.persist(out).with_context(|| format!("cannot write {}", out.display()))?;
+    weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
     Ok(worst)
 }
 

@@ -1,6 +1,7 @@
 //! Named tensors in safetensors files, and their way into a network.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -20,19 +21,26 @@ pub fn read(path: &Path) -> Result<NamedTensors> {
     Ok(tensors.into_iter().collect())
 }
 
-/// Writes a safetensors file whole or not at all: into a temporary file beside it, which then takes its place.
+/// Writes a safetensors file whole or not at all.
 ///
 /// # Errors
 /// Where the folder cannot be written.
 pub fn write(path: &Path, tensors: &NamedTensors) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::NamedTempFile::new_in(folder)
-        .with_context(|| format!("cannot write in {}", folder.display()))?;
     let contiguous: Vec<_> = tensors.iter().map(|(name, t)| (name, t.detach().contiguous())).collect();
-    Tensor::write_safetensors(&contiguous, temporary.path())
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    temporary.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    replace(path, |temporary| Ok(Tensor::write_safetensors(&contiguous, temporary)?))
+}
+
+/// Lets `write` fill a temporary file beside `path`, which then takes its place.
+///
+/// # Errors
+/// Those of `write`, or where the folder cannot be written.
+pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    let temporary = Path::new(&name);
+    write(temporary)
+        .and_then(|()| Ok(fs::rename(temporary, path)?))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// All parameters of a network, copied.
