@@ -83,14 +83,15 @@ impl RealFft512 {
         let at = |m: usize| {
             Lanes { re: array::from_fn(|l| x[2 * (m + l)]), im: array::from_fn(|l| x[2 * (m + l) + 1]) }
         };
-        let fours: [[Lanes; 4]; 8] =
-            array::from_fn(|m1| dft_4(array::from_fn(|m2| at(8 * m1 + 64 * m2))));
+        let mut fours = [[Lanes::default(); 8]; 4];
+        for (m1, twiddles) in self.twiddles_32.iter().enumerate() {
+            let points = dft_4(array::from_fn(|m2| at(8 * m1 + 64 * m2)));
+            for (k, (point, w)) in points.into_iter().zip(twiddles).enumerate() {
+                fours[k][m1] = if m1 == 0 || k == 0 { point } else { point.times(|_| *w) };
+            }
+        }
         let mut inner = [[Lanes::default(); 4]; 8];
-        for k in 0..4 {
-            let points = array::from_fn(|m1| match (m1, k) {
-                (0, _) | (_, 0) => fours[m1][k],
-                _ => fours[m1][k].times(|_| self.twiddles_32[m1][k]),
-            });
+        for (k, points) in fours.into_iter().enumerate() {
             for (q, point) in dft_8(points).into_iter().enumerate() {
                 let bin = k + 4 * q;
                 for (m0, transform) in inner.iter_mut().enumerate() {

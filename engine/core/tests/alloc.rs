@@ -1,9 +1,10 @@
 //! After construction, scoring asks for no memory.
 #![cfg(feature = "alloc")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use core::alloc::{GlobalAlloc, Layout};
+use core::convert::Infallible;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::alloc::System;
 
 use aesa::{AudioSpec, Labels, ModelInfo, Network, Scorer, Scores};
 
@@ -66,7 +67,7 @@ fn streaming_allocates_nothing() {
         let mut num_frames = 0;
         for _ in 0..600 {
             scorer.accept_waveform(&chunk).expect("finite audio");
-            num_frames += std::iter::from_fn(|| scorer.next_frame()).count();
+            num_frames += core::iter::from_fn(|| scorer.next_frame()).count();
         }
         scorer.finish().expect("a long clip");
         let allocated = NUM_ALLOCATIONS.load(Ordering::Relaxed) - before;
