@@ -1,1 +1,2 @@
-//! Placeholder during set-up.
+//! Holds nothing: the benchmarks are in `benches/`, their results in `record/`.
+#![forbid(unsafe_code)]
