@@ -1,8 +1,8 @@
 //! BEATs, the encoder: patches of log-mel features to hidden states.
 //!
-//! Source: Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers" (2022), and the official code, microsoft/unilm
-//! `beats/{BEATs,backbone,modules}.py`, which this equals. Letters in shapes: B clips, F fbank frames, T tokens,
-//! D `encoder_embed_dim`, H heads.
+//! Source: Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers" (2022), and the official code,
+//! microsoft/unilm `beats/{BEATs,backbone,modules}.py`, which this equals. Letters in shapes: B clips, F
+//! fbank frames, T tokens, D `encoder_embed_dim`, H heads.
 
 use aesa_export::EncoderConfig;
 use tch::nn::{Init, Path};
@@ -29,12 +29,14 @@ pub struct Beats {
 pub struct Encoded {
     /// Patches in the encoder's width, before the positional convolution: `[B, T, D]`.
     pub patch_embedding: Tensor,
-    /// Input of the first block (after the encoder's first norm), then the output of each block: `[B, T, D]` each.
+    /// Input of the first block (after the encoder's first norm), then the output of each block: `[B, T, D]`
+    /// each.
     pub hidden: Vec<Tensor>,
 }
 
 impl Beats {
-    /// An encoder with fresh weights under `path`; `num_classes` adds the predictor of a fine-tuned checkpoint.
+    /// An encoder with fresh weights under `path`; `num_classes` adds the predictor of a fine-tuned
+    /// checkpoint.
     pub fn new(path: &Path, config: &EncoderConfig, num_classes: Option<i64>) -> Self {
         let (dim, embed_dim, patch) = (config.encoder_embed_dim, config.embed_dim, config.input_patch_size);
         let encoder = path / "encoder";
@@ -71,10 +73,12 @@ impl Beats {
     pub fn forward(&self, features: &Tensor, train: bool) -> Encoded {
         let stride = self.config.input_patch_size;
         let x = features.unsqueeze(1); // (B, 1, F, 128)
-        let x = x.conv2d(&self.patch_embedding, None::<&Tensor>, [stride, stride], [0, 0], [1, 1], 1); // (B, E, F/16, 8)
+        let weight = &self.patch_embedding;
+        let x = x.conv2d(weight, None::<&Tensor>, [stride, stride], [0, 0], [1, 1], 1); // (B, E, F/16, 8)
         let x = x.flatten(2, 3).transpose(1, 2); // (B, T, E)
         let x = self.layer_norm.forward(&x); // (B, T, E)
-        let patch_embedding = self.post_extract_proj.as_ref().map_or(x.shallow_clone(), |p| p.forward(&x)); // (B, T, D)
+        let project = |p: &Linear| p.forward(&x);
+        let patch_embedding = self.post_extract_proj.as_ref().map_or(x.shallow_clone(), project); // (B, T, D)
 
         let mut x = &patch_embedding + self.pos_conv.forward(&patch_embedding); // (B, T, D)
         if !self.config.layer_norm_first {
@@ -90,7 +94,8 @@ impl Beats {
         Encoded { patch_embedding, hidden }
     }
 
-    /// Class probabilities `[B, classes]` of a fine-tuned checkpoint: logits averaged over tokens, then sigmoid.
+    /// Class probabilities `[B, classes]` of a fine-tuned checkpoint: logits averaged over tokens, then
+    /// sigmoid.
     ///
     /// `None` without a predictor.
     pub fn class_probabilities(&self, encoded: &Encoded) -> Option<Tensor> {
@@ -134,7 +139,8 @@ impl PosConv {
         let num_tokens = x.size()[1];
         let weight = Tensor::internal_weight_norm(&self.weight_v, &self.weight_g, 2); // (D, D/groups, K)
         let padding = weight.size()[2] / 2;
-        let y = x.transpose(1, 2).conv1d(&weight, Some(&self.bias), 1, padding, 1, self.groups); // (B, D, T or T+1)
+        let x = x.transpose(1, 2); // (B, D, T)
+        let y = x.conv1d(&weight, Some(&self.bias), 1, padding, 1, self.groups); // (B, D, T or T+1)
         // An even kernel with this padding gives one output too many, dropped as the official SamePad does.
         y.narrow(2, 0, num_tokens).gelu("none").transpose(1, 2) // (B, T, D)
     }
@@ -157,7 +163,8 @@ impl RelativePosition {
 
     /// The bias of every query and key, `[H, T, T]`.
     ///
-    /// It depends on the distance alone: the table is read once per distance, `2 T - 1` times in place of `T^2`.
+    /// It depends on the distance alone: the table is read once per distance, `2 T - 1` times in place of
+    /// `T^2`.
     fn forward(&self, num_tokens: i64) -> Tensor {
         let by_distance = self.weight.index_select(0, &self.buckets(num_tokens)); // (2T-1, H)
         let by_distance = by_distance.transpose(0, 1).contiguous(); // (H, 2T-1), distance -(T-1) first
@@ -256,8 +263,8 @@ impl Attention {
 
     /// `[B, T, D]` to `[B, T, D]`.
     ///
-    /// The official code divides the query by 32 before the product and multiplies by 32 inside the softmax, which is the
-    /// same number with a smaller range for half precision.
+    /// The official code divides the query by 32 before the product and multiplies by 32 inside the softmax,
+    /// which is the same number with a smaller range for half precision.
     fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let split = |y: Tensor| y.unflatten(2, [self.heads, -1]).transpose(1, 2); // (B, H, T, d)
         let (q, k, v) =
@@ -267,8 +274,9 @@ impl Attention {
             (Some(bias), None) => Some(bias.unsqueeze(0).expand([q.size()[0], -1, -1, -1], false)),
             (None, _) => None,
         };
-        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false); // (B, H, T, d)
-        self.out_proj.forward(&y.transpose(1, 2).flatten(2, 3)) // (B, T, D)
+        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false);
+        let y = y.transpose(1, 2).flatten(2, 3); // (B, H, T, d) to (B, T, D)
+        self.out_proj.forward(&y) // (B, T, D)
     }
 }
 
@@ -297,8 +305,8 @@ impl Gate {
     }
 }
 
-/// Initial weights of a block's value, output and feed-forward layers: Xavier times `(8 * layers)^(-1/4)` with deep norm,
-/// else BERT's normal of 0.02.
+/// Initial weights of a block's value, output and feed-forward layers: Xavier times `(8 * layers)^(-1/4)`
+/// with deep norm, else BERT's normal of 0.02.
 fn linear_init(config: &EncoderConfig, dim_in: i64, dim_out: i64) -> Init {
     if config.deep_norm {
         xavier_normal(dim_in, dim_out, (8.0 * config.encoder_layers as f64).powf(-0.25))
@@ -318,8 +326,8 @@ mod tests {
     use crate::checkpoint::Checkpoint;
     use crate::weights;
 
-    /// The largest difference allowed from the official code's f32 on the same weights. Hidden states are normalised, so
-    /// about 1 in size; summing in another order moves them by some 1e-6.
+    /// The largest difference allowed from the official code's f32 on the same weights. Hidden states are
+    /// normalised, so about 1 in size; summing in another order moves them by some 1e-6.
     const TOLERANCE: f64 = 1e-4;
 
     fn difference(a: &Tensor, b: &Tensor) -> f64 {

@@ -1,7 +1,8 @@
 //! Published BEATs checkpoints (`.pt`), read without Python.
 //!
-//! A checkpoint is a zip archive of a pickle, `{'cfg': dict, 'model': state_dict}`, and of one raw little-endian file per
-//! tensor storage. Source: microsoft/unilm `beats/README.md`, PyTorch `torch/serialization.py`.
+//! A checkpoint is a zip archive of a pickle, `{'cfg': dict, 'model': state_dict}`, and of one raw
+//! little-endian file per tensor storage. Source: microsoft/unilm `beats/README.md`, PyTorch
+//! `torch/serialization.py`.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,7 +17,8 @@ pub struct TrainConfig {
     pub version: String,
     /// Where the labels came from: `human` or `proxy`.
     pub labels: LabelSource,
-    /// Seed of weights, dropout, order, crops and triplets. The same seed on the same machine gives the same model.
+    /// Seed of weights, dropout, order, crops and triplets. The same seed on the same machine gives the same
+    /// model.
     pub seed: u64,
     /// CPU threads; 0 takes all.
     pub threads: usize,
@@ -26,12 +27,13 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Epochs without a better validation MSE after which training ends; 0 never ends early.
     pub patience: usize,
-    /// Clips per optimiser step. The paper's 1 serves clips of any length; more need clips of one length, or `crop_steps`.
+    /// Clips per optimiser step. The paper's 1 serves clips of any length; more need clips of one length, or
+    /// `crop_steps`.
     pub batch_size: usize,
     /// Steps of 160 ms in the random crop taken of each clip in each epoch; 0 takes whole clips.
     pub crop_steps: usize,
-    /// The last epochs of `epochs` take whole clips in place of crops. Where `patience` is not 0, it counts before them only,
-    /// and an early end goes on with them.
+    /// The last epochs of `epochs` take whole clips in place of crops. Where `patience` is not 0, it counts
+    /// before them only, and an early end goes on with them.
     pub final_full_epochs: usize,
     /// Steps the encoder sees at once; longer clips are cut. 62 is ten seconds.
     pub window_steps: usize,
@@ -51,13 +53,15 @@ pub struct TrainConfig {
     /// Largest norm of the gradient; 0 does not clip.
     pub clip_grad_norm: f64,
 
-    /// Weight of the MSE of every token score against the clip's target; 0 is the paper's equation, 1 is HAAQI-Net's.
+    /// Weight of the MSE of every token score against the clip's target; 0 is the paper's equation, 1 is
+    /// HAAQI-Net's.
     pub frame_weight: f64,
     /// Longest span of fbank frames blanked in each training clip; 0 blanks none.
     pub time_mask: usize,
     /// Widest band of mel bins blanked in each training clip; 0 blanks none.
     pub mel_mask: usize,
-    /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed anew each epoch.
+    /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed
+    /// anew each epoch.
     pub cache_hidden_mib: usize,
 
     /// A run folder or safetensors file to start from.
@@ -162,7 +166,8 @@ impl Default for TripletConfig {
 }
 
 impl TrainConfig {
-    /// Reads a TOML file and lays `key=value` overrides over it; a key within a table is written `triplet.alpha=0`.
+    /// Reads a TOML file and lays `key=value` overrides over it; a key within a table is written
+    /// `triplet.alpha=0`.
     ///
     /// # Errors
     /// Where the file or an override cannot be read, names an unknown key, or has an impossible value.
@@ -197,7 +202,7 @@ impl TrainConfig {
         ensure!(
             divides(encoder.encoder_attention_heads, encoder.encoder_embed_dim)
                 && divides(encoder.conv_pos_groups, encoder.encoder_embed_dim),
-            "model.encoder.encoder_embed_dim must be a multiple of encoder_attention_heads and conv_pos_groups"
+            "model.encoder.encoder_embed_dim must be a multiple of its attention heads and conv_pos_groups"
         );
         ensure!(
             divides(head.attention_heads, head.shared_dim),

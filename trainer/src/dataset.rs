@@ -43,8 +43,8 @@ pub fn num_steps(features: &Tensor) -> usize {
 
 /// Reads the clips of `train.csv`, `validation.csv` or `test.csv` (`split` is the name without `.csv`).
 ///
-/// `kind` is how features are kept: 3 MB per minute in f32, half of it in half precision, which moves a value (about 1 in
-/// size) by at most 0.001.
+/// `kind` is how features are kept: 3 MB per minute in f32, half of it in half precision, which moves a value
+/// (about 1 in size) by at most 0.001.
 ///
 /// # Errors
 /// Where the table or a clip cannot be read, or a clip is shorter than one step.

@@ -26,7 +26,7 @@ pub enum Model {
     /// A run folder's best weights, run by libtorch.
     Run {
         /// The network.
-        net: AesaNet,
+        net: Box<AesaNet>,
         /// Its window.
         window_steps: usize,
     },
@@ -42,7 +42,7 @@ impl Model {
     pub fn load(path: &Path) -> Result<Self> {
         if path.is_dir() {
             let run = RunFolder::open(path);
-            return Ok(Self::Run { window_steps: run.config()?.window_steps, net: run.network()? });
+            return Ok(Self::Run { window_steps: run.config()?.window_steps, net: Box::new(run.network()?) });
         }
         let model =
             TractModel::load(path).with_context(|| format!("cannot load the model {}", path.display()))?;
@@ -246,31 +246,39 @@ pub fn score_ladders(model: &Model, corpus: &Path) -> Result<Vec<LadderReport>> 
     ladder_reports(&rows, &scores.iter().map(|s| s[Axis::Pq as usize]).collect::<Vec<_>>())
 }
 
+/// One degraded version of a clip, with its PQ.
+#[derive(Clone)]
+struct Rung {
+    step: usize,
+    value: f64,
+    pq: f64,
+}
+
 fn ladder_reports(rows: &[LadderClip], pq: &[f64]) -> Result<Vec<LadderReport>> {
-    let mut ladders: BTreeMap<&str, BTreeMap<&str, Vec<(usize, f64, f64)>>> = BTreeMap::new();
+    let mut ladders: BTreeMap<&str, BTreeMap<&str, Vec<Rung>>> = BTreeMap::new();
     for (row, pq) in rows.iter().zip(pq) {
         let clip = ladders.entry(&row.ladder).or_default().entry(&row.clip).or_default();
-        clip.push((row.step, row.value, *pq));
+        clip.push(Rung { step: row.step, value: row.value, pq: *pq });
     }
     let mut reports = Vec::new();
     for (ladder, mut clips) in ladders {
-        clips.values_mut().for_each(|steps| steps.sort_by_key(|s| s.0));
+        clips.values_mut().for_each(|steps| steps.sort_by_key(|rung| rung.step));
         let Some(first) = clips.values().next().cloned() else { continue };
         for (clip, steps) in &clips {
-            let is_whole = steps.iter().map(|s| s.0).eq(0..first.len());
+            let is_whole = steps.iter().map(|rung| rung.step).eq(0..first.len());
             ensure!(is_whole, "ladder {ladder} of clip {clip} does not have steps 0 to {}", first.len() - 1);
         }
-        let share = |falls: &dyn Fn(&[(usize, f64, f64)]) -> bool| {
+        let share = |falls: &dyn Fn(&[Rung]) -> bool| {
             clips.values().filter(|steps| falls(steps)).count() as f64 / clips.len() as f64
         };
-        let at = |step: usize| clips.values().map(|steps| steps[step].2).collect::<Vec<_>>();
+        let at = |step: usize| clips.values().map(|steps| steps[step].pq).collect::<Vec<_>>();
         reports.push(LadderReport {
             ladder: ladder.to_string(),
             num_clips: clips.len(),
-            values: first.iter().map(|s| s.1).collect(),
+            values: first.iter().map(|rung| rung.value).collect(),
             mean_pq: (0..first.len()).map(|step| mean(&at(step))).collect(),
-            share_falling: (1..first.len()).map(|n| share(&|steps| steps[n].2 < steps[n - 1].2)).collect(),
-            share_falling_throughout: share(&|steps| steps.windows(2).all(|pair| pair[1].2 < pair[0].2)),
+            share_falling: (1..first.len()).map(|n| share(&|steps| steps[n].pq < steps[n - 1].pq)).collect(),
+            share_falling_throughout: share(&|steps| steps.windows(2).all(|pair| pair[1].pq < pair[0].pq)),
         });
     }
     Ok(reports)

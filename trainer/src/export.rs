@@ -21,9 +21,9 @@ use crate::weights;
 /// The largest difference of a score (0 to 10) that export accepts between libtorch and tract.
 pub const PARITY_TOLERANCE: f32 = 1e-4;
 
-/// Writes a run's best weights as ONNX, reads the file back with tract, and compares the frame and clip scores of `more_clips` (16
-/// kHz mono) and of built-in clips: 10 s of tones and noise, a short one, silence. Gives the largest difference; the file is
-/// there only if it is at most [`PARITY_TOLERANCE`].
+/// Writes a run's best weights as ONNX, reads the file back with tract, and compares the frame and clip
+/// scores of `more_clips` (16 kHz mono) and of built-in clips: 10 s of tones and noise, a short one, silence.
+/// Gives the largest difference; the file is there only if it is at most [`PARITY_TOLERANCE`].
 ///
 /// # Errors
 /// Where the run cannot be read, the file cannot be written, or the scores differ.
@@ -39,7 +39,8 @@ pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>]) -> Result<f3
     }
     ensure!(
         worst <= PARITY_TOLERANCE,
-        "the exported model is wrong: its scores differ from the trained network's by up to {worst}, more than {PARITY_TOLERANCE}"
+        "the exported model is wrong: its scores differ from the trained network's by up to {worst}, \
+         more than {PARITY_TOLERANCE}"
     );
     weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
     Ok(worst)
@@ -87,7 +88,8 @@ fn difference(net: &AesaNet, model: &TractModel, clip: &[f32], window_steps: usi
 fn tch_frame_scores(net: &AesaNet, features: &[f32]) -> Result<Vec<Scores>> {
     let features = Tensor::from_slice(features).view([1, -1, NUM_MEL_BINS as i64]);
     let tokens = tch::no_grad(|| net.forward(&features, false)).token_scores; // (1, T, A)
-    let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP]).mean_dim(1, false, Kind::Float) * 10.0; // (steps, A)
+    let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP]); // (steps, 8, A)
+    let frames = frames.mean_dim(1, false, Kind::Float) * 10.0; // (steps, A)
     let flat = Vec::<f32>::try_from(frames.flatten(0, 1))?;
     Ok(flat.as_chunks().0.iter().map(|s| Scores(*s)).collect())
 }

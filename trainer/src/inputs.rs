@@ -42,14 +42,14 @@ pub enum Inputs {
         /// Widest band of mel bins blanked.
         mel_mask: usize,
     },
-    /// Per clip the hidden states of a frozen encoder, f16 `[layers, T, D]`, through the head. A crop of them has heard the
-    /// whole clip.
+    /// Per clip the hidden states of a frozen encoder, f16 `[layers, T, D]`, through the head. A crop of them
+    /// has heard the whole clip.
     Hidden(Vec<Tensor>),
 }
 
 impl Inputs {
-    /// Chooses the way that the config allows: hidden states if the encoder is frozen, nothing is blanked, no clip exceeds
-    /// the window, and they fit in `cache_hidden_mib`.
+    /// Chooses the way that the config allows: hidden states if the encoder is frozen, nothing is blanked, no
+    /// clip exceeds the window, and they fit in `cache_hidden_mib`.
     pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip]) -> Self {
         let encoder = &config.model.encoder;
         let bytes_per_step =

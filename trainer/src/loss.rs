@@ -3,7 +3,8 @@
 //! ```text
 //! loss = mse(clip) + frame_weight * mse(tokens) + alpha * triplet
 //! ```
-//! Source: the AESA-Net paper, section III; the token term is HAAQI-Net's. Letters in shapes as in [`crate::model`].
+//! Source: the AESA-Net paper, section III; the token term is HAAQI-Net's. Letters in shapes as in
+//! [`crate::model`].
 
 use aesa::score::NUM_AXES;
 use rand_pcg::Pcg64;
@@ -82,7 +83,8 @@ impl Loss {
         }
     }
 
-    /// The loss of a batch with targets on the scale of 0 to 10, one per clip; the batch enters the buffer afterwards.
+    /// The loss of a batch with targets on the scale of 0 to 10, one per clip; the batch enters the buffer
+    /// afterwards.
     pub fn of(&mut self, prediction: &Prediction, targets: &[[f64; NUM_AXES]], rng: &mut Pcg64) -> BatchLoss {
         let z: Vec<[f64; NUM_AXES]> = targets.iter().map(|t| self.scale.z(t)).collect();
         let flat: Vec<f32> = z.iter().flatten().map(|v| *v as f32).collect();
@@ -97,7 +99,7 @@ impl Loss {
             let embedding = self.embedding(prediction);
             if let Some(triplet) = self.triplet_loss(&embedding, &z, rng) {
                 triplet_value = triplet.double_value(&[]);
-                total = total + triplet * self.triplet.alpha;
+                total += triplet * self.triplet.alpha;
             }
             self.buffer.push(&embedding, &z);
         }
@@ -119,7 +121,8 @@ impl Loss {
         z / norm.clamp_min(1e-6)
     }
 
-    /// `max(|a - p|^2 - |a - n|^2 + margin, 0)`, averaged over all triplets drawn; `None` where none was found.
+    /// `max(|a - p|^2 - |a - n|^2 + margin, 0)`, averaged over all triplets drawn; `None` where none was
+    /// found.
     fn triplet_loss(&self, embedding: &Tensor, z: &[[f64; NUM_AXES]], rng: &mut Pcg64) -> Option<Tensor> {
         let triplets = self.buffer.draw(z, self.triplet.eps, rng);
         if triplets.is_empty() {
@@ -177,13 +180,14 @@ mod tests {
     #[test]
     fn triplet_pulls_the_like_nearer() {
         let scale = TargetScale { mean: [5.0; 4], std: [1.0; 4] };
-        let mut config = TrainConfig::default();
-        config.triplet = TripletConfig { normalise: false, margin: 1.0, ..TripletConfig::default() };
+        let triplet = TripletConfig { normalise: false, margin: 1.0, ..TripletConfig::default() };
+        let config = TrainConfig { triplet, ..TrainConfig::default() };
         let mut loss = Loss::new(&config, scale);
         let mut rng = Pcg64::seed_from_u64(1);
         let scores = [0.5; 16];
         loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), &[[5.0; 4], [9.0; 4]], &mut rng);
-        // Anchor at 1 with target 5: the like lies at 0 (distance 1), the unlike at 3 (distance 4): max(1 - 4 + 1, 0) = 0.
+        // Anchor at 1 with target 5: the like lies at 0 (distance 1), the unlike at 3 (distance 4): max(1 - 4
+        // + 1, 0) = 0.
         let near = loss.of(&prediction(&scores[..8], &[1.0, 0.0]), &[[5.0; 4]], &mut rng);
         assert_eq!(near.triplet, 0.0);
         let mut loss = Loss::new(&config, scale);

@@ -9,7 +9,8 @@ mod commands;
 
 /// Makes corpora, trains AESA-Net on them, measures models and exports them to ONNX.
 ///
-/// The way from sound to a model: `synth` (or your own rated corpus), `train`, `eval`, `export`; `aesa score` then uses the model.
+/// The way from sound to a model: `synth` (or your own rated corpus), `train`, `eval`, `export`; `aesa score`
+/// then uses the model.
 #[derive(Parser)]
 #[command(name = "aesa-trainer", version)]
 struct Arguments {

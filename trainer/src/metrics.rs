@@ -69,8 +69,8 @@ impl Levels {
 
 /// Arithmetic mean, rounded as numpy's `mean`; NaN of nothing.
 ///
-/// Ratings are whole numbers, so that two systems often have the same true mean; whether their computed means tie too, and so
-/// their ranks, hangs on the order of summation. Numpy's is kept.
+/// Ratings are whole numbers, so that two systems often have the same true mean; whether their computed means
+/// tie too, and so their ranks, hangs on the order of summation. Numpy's is kept.
 pub fn mean(values: &[f64]) -> f64 {
     pairwise_sum(values) / values.len() as f64
 }
@@ -124,8 +124,8 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
 /// ```text
 /// (concordant - discordant) / sqrt((pairs - ties in a) * (pairs - ties in b))
 /// ```
-/// Source: Knight, "A Computer Method for Calculating Kendall's Tau with Ungrouped Data" (1966), as scipy does it: after
-/// sorting by a (then b), the discordant pairs are the swaps that a merge sort by b makes.
+/// Source: Knight, "A Computer Method for Calculating Kendall's Tau with Ungrouped Data" (1966), as scipy
+/// does it: after sorting by a (then b), the discordant pairs are the swaps that a merge sort by b makes.
 pub fn kendall_tau_b(a: &[f64], b: &[f64]) -> f64 {
     let order = sorted_indices(a.len(), |i| (a[i], b[i]));
     let ties_a = tied_pairs(&order, |i, j| a[i] == a[j]);

@@ -1,7 +1,8 @@
 //! AESA-Net: the encoder and the head that scores its hidden states.
 //!
-//! Source: the AESA-Net paper (AudioMOS 2025, track 2), section II; sizes it leaves open are from HAAQI-Net. Letters in
-//! shapes: B clips, F fbank frames, T tokens, D the encoder's width, A axes (PQ, PC, CE, CU), S `shared_dim`, H heads.
+//! Source: the AESA-Net paper (AudioMOS 2025, track 2), section II; sizes it leaves open are from HAAQI-Net.
+//! Letters in shapes: B clips, F fbank frames, T tokens, D the encoder's width, A axes (PQ, PC, CE, CU), S
+//! `shared_dim`, H heads.
 
 use aesa::score::{Axis, NUM_AXES};
 use aesa_export::{EncoderConfig, HeadConfig, ModelConfig};
@@ -218,8 +219,8 @@ impl Blstm {
         let state = Tensor::zeros([2 * self.layers, x.size()[0], self.dim], (Kind::Float, Device::Cpu));
         let parameters: Vec<&Tensor> = self.parameters.iter().collect();
         let x = x.transpose(0, 1).contiguous(); // (T, B, in)
-        let y = x.lstm(&[&state, &state], &parameters, true, self.layers, 0.0, train, true, false).0; // (T, B, 2*dim)
-        y.transpose(0, 1) // (B, T, 2*dim)
+        let y = x.lstm(&[&state, &state], &parameters, true, self.layers, 0.0, train, true, false).0;
+        y.transpose(0, 1) // (T, B, 2*dim) to (B, T, 2*dim)
     }
 }
 

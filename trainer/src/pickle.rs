@@ -1,7 +1,8 @@
 //! The part of Python's pickle format that PyTorch checkpoints use, without running any of it.
 //!
-//! Source: CPython `Lib/pickle.py` (protocols 2 to 4) and PyTorch `torch/serialization.py`. Only dictionaries, lists,
-//! tuples, numbers, strings and `torch._utils._rebuild_tensor_v2` are understood; any other global is refused.
+//! Source: CPython `Lib/pickle.py` (protocols 2 to 4) and PyTorch `torch/serialization.py`. Only
+//! dictionaries, lists, tuples, numbers, strings and `torch._utils._rebuild_tensor_v2` are understood; any
+//! other global is refused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -69,7 +70,8 @@ impl Pickle {
     /// Reads a document.
     ///
     /// # Errors
-    /// [`PickleError`] for truncated data, opcodes or globals outside the subset, and references that lead nowhere.
+    /// [`PickleError`] for truncated data, opcodes or globals outside the subset, and references that lead
+    /// nowhere.
     pub fn parse(bytes: &[u8]) -> Result<Self, PickleError> {
         let mut machine = Machine {
             input: Input { bytes, at: 0 },

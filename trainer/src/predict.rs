@@ -8,8 +8,9 @@ use crate::model::AesaNet;
 
 /// Scores clips on the scale of 0 to 10; each is `[F, 128]`, one step or longer.
 ///
-/// Clips longer than `window_steps` are cut into windows; their score is the mean of the windows' weighted by length. Windows of
-/// one length are run together, up to `MAX_BATCH` at once; `on_done` hears how many windows were scored.
+/// Clips longer than `window_steps` are cut into windows; their score is the mean of the windows' weighted by
+/// length. Windows of one length are run together, up to `MAX_BATCH` at once; `on_done` hears how many
+/// windows were scored.
 pub fn clip_scores(
     net: &AesaNet,
     clips: &[&Tensor],

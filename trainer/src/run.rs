@@ -1,7 +1,7 @@
 //! The run folder: what was run, how it went, and the best weights.
 //!
-//! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per epoch), `curves.svg`,
-//! `best.safetensors`.
+//! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per
+//! epoch), `curves.svg`, `best.safetensors`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -29,8 +29,8 @@ use crate::weights::{self, NamedTensors};
 /// The best weights so far are on disk after every epoch: an interrupted run keeps them.
 ///
 /// # Errors
-/// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, clips of several lengths
-/// are to share a batch, or the loss stops being a number.
+/// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, clips
+/// of several lengths are to share a batch, or the loss stops being a number.
 pub fn train(config: &TrainConfig, corpus: &Path, out: &Path) -> Result<RunInfo> {
     set_threads(config.threads);
     tch::manual_seed(config.seed as i64);
@@ -133,8 +133,8 @@ impl<'a> Learner<'a> {
             let total = loss.total.double_value(&[]);
             if !total.is_finite() {
                 bail!(
-                    "the loss is {total} in batch {} of an epoch: lower learning_rate and encoder_learning_rate, or set \
-                     warmup_steps or clip_grad_norm",
+                    "the loss is {total} in batch {} of an epoch: lower learning_rate and \
+                     encoder_learning_rate, or set warmup_steps or clip_grad_norm",
                     number + 1
                 );
             }
@@ -245,8 +245,8 @@ fn check_lengths(config: &TrainConfig, clips: &[Clip]) -> Result<()> {
     match clips.iter().find(|clip| length(clip) != length(&clips[0])) {
         None => Ok(()),
         Some(other) => bail!(
-            "batch_size is {} but clips {} and {} give {} and {} steps: set batch_size = 1, or crop_steps to the shortest \
-             clip's steps and final_full_epochs = 0",
+            "batch_size is {} but clips {} and {} give {} and {} steps: set batch_size = 1, or crop_steps to \
+             the shortest clip's steps and final_full_epochs = 0",
             config.batch_size,
             clips[0].id,
             other.id,
@@ -278,7 +278,8 @@ fn log_line(record: &EpochRecord, is_best: bool) -> String {
     let srcc: Vec<String> =
         Axis::ALL.iter().map(|a| format!("{a} {:.3}", record.validation[*a as usize].srcc)).collect();
     format!(
-        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4})  validation MSE {:.4}, SRCC {}  lr {:.1e}  {:.1} + {:.1} s{}",
+        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4})  validation MSE {:.4}, SRCC {}  lr {:.1e}  \
+         {:.1} + {:.1} s{}",
         record.epoch,
         record.train[0],
         record.train[1],

@@ -55,8 +55,8 @@ pub fn prefixed(tensors: NamedTensors, prefix: &str) -> NamedTensors {
 
 /// Copies tensors into the parameters of the same name, of those whose names begin with `prefix`.
 ///
-/// Tensors that the network has no parameter for are left aside: published checkpoints repeat the position table in every
-/// block.
+/// Tensors that the network has no parameter for are left aside: published checkpoints repeat the position
+/// table in every block.
 ///
 /// # Errors
 /// Where a parameter has no tensor, or one of another shape.

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 /// Measures a model on a corpus, or anyone's predictions against labels.
 ///
-/// Gives MSE, LCC (Pearson), SRCC (Spearman) and KTAU (Kendall's tau-b) per axis, over all clips and per domain, for single clips
-/// (utterance) and for the means of each system. `--split ladders` takes the corpus's gradually degraded clips and tells for how many
-/// of them PQ falls at every step.
+/// Gives MSE, LCC (Pearson), SRCC (Spearman) and KTAU (Kendall's tau-b) per axis, over all clips and per
+/// domain, for single clips (utterance) and for the means of each system. `--split ladders` takes the
+/// corpus's gradually degraded clips and tells for how many of them PQ falls at every step.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   aesa-trainer eval --model runs/starter-1 --corpus corpus/starter --split test

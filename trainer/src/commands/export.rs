@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 
 /// Writes a run's best weights as model.onnx, and checks the file.
 ///
-/// The file is read back by the runtime that `aesa score` uses. Only if its frame and clip scores equal the trained network's within
-/// 1e-4 on the check clips is it written.
+/// The file is read back by the runtime that `aesa score` uses. Only if its frame and clip scores equal the
+/// trained network's within 1e-4 on the check clips is it written.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   aesa-trainer export --run runs/starter-1 --out model.onnx --check talk.wav

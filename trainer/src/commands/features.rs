@@ -12,9 +12,10 @@ use tch::{Device, Kind};
 
 /// Saves what a published BEATs encoder makes of an audio file.
 ///
-/// The safetensors file holds, [tokens, width] each: `patch_embedding`; `hidden.0`, the first block's input (after the encoder's first
-/// norm); `hidden.1` to `hidden.N`, the blocks' outputs; and for a fine-tuned checkpoint `class_probabilities` [classes]. Eight tokens, one
-/// per 16 mel bins, make one step of 160 ms. The whole file is encoded at once.
+/// The safetensors file holds, [tokens, width] each: `patch_embedding`; `hidden.0`, the first block's input
+/// (after the encoder's first norm); `hidden.1` to `hidden.N`, the blocks' outputs; and for a fine-tuned
+/// checkpoint `class_probabilities` [classes]. Eight tokens, one per 16 mel bins, make one step of 160 ms.
+/// The whole file is encoded at once.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   aesa-trainer features --encoder BEATs_iter3_plus_AS2M.pt clip.wav -o clip.safetensors")]

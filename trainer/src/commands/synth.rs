@@ -7,9 +7,10 @@ use anyhow::Result;
 
 /// Makes a corpus with proxy labels from folders of recordings.
 ///
-/// Mixes and degrades recordings, and labels the results without listeners: PQ from ViSQOL against the clean mix, PC from the number of
-/// sources heard, CE and CU by regression on human ratings of other clips. The same command gives the same corpus; an interrupted one
-/// continues where it stopped. Needs ffmpeg and espeak-ng and two SoundFonts, unless the config leaves them out.
+/// Mixes and degrades recordings, and labels the results without listeners: PQ from ViSQOL against the clean
+/// mix, PC from the number of sources heard, CE and CU by regression on human ratings of other clips. The
+/// same command gives the same corpus; an interrupted one continues where it stopped. Needs ffmpeg and
+/// espeak-ng and two SoundFonts, unless the config leaves them out.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   apt-get install ffmpeg espeak-ng fluid-soundfont-gm timgm6mb-soundfont

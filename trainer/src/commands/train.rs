@@ -8,9 +8,10 @@ use anyhow::Result;
 
 /// Trains a model on a corpus.
 ///
-/// The corpus folder holds train.csv and validation.csv (columns sample_id, path, domain, system, PQ, PC, CE, CU) and the audio
-/// they name; `aesa-trainer synth` makes one. The run folder receives config.toml (every key, with its value), metrics.csv and
-/// curves.svg (updated after each epoch), run.json and best.safetensors (the best weights so far: interrupting keeps them).
+/// The corpus folder holds train.csv and validation.csv (columns sample_id, path, domain, system, PQ, PC, CE,
+/// CU) and the audio they name; `aesa-trainer synth` makes one. The run folder receives config.toml (every
+/// key, with its value), metrics.csv and curves.svg (updated after each epoch), run.json and best.safetensors
+/// (the best weights so far: interrupting keeps them).
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   aesa-trainer train --config trainer/recipes/starter.toml --corpus corpus/starter --out runs/starter-1
