@@ -5,21 +5,13 @@ use std::path::Path;
 use aesa_tract::TractModel;
 use anyhow::anyhow;
 
+/// The model that ships, so that the program needs no other file.
+static STARTER: &[u8] = include_bytes!("../../../models/starter/model.onnx");
+
 /// Loads the model at `path`, or the embedded starter model.
 pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<TractModel> {
     match path {
         Some(path) => TractModel::load(path).map_err(|e| anyhow!("model {}: {e}", path.display())),
-        None => starter(),
+        None => TractModel::from_bytes(STARTER).map_err(|e| anyhow!("the starter model in this program: {e}")),
     }
-}
-
-#[cfg(has_starter_model)]
-fn starter() -> anyhow::Result<TractModel> {
-    let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/starter/model.onnx"));
-    TractModel::from_bytes(bytes).map_err(|e| anyhow!("the starter model in this program: {e}"))
-}
-
-#[cfg(not(has_starter_model))]
-fn starter() -> anyhow::Result<TractModel> {
-    anyhow::bail!("this program was built without the starter model; name a model file with --model PATH")
 }

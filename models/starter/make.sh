@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# make.sh AUDIO LABELS WORK: makes the starter model and the figures on its card from nothing.
+#
+# AUDIO holds the folders esc10, fsdd and librosa, LABELS the challenge's lists of human ratings (CARD.md says where
+# both come from), WORK receives the corpus and the runs (3 GB). Needs libtorch (trainer/setup-libtorch.sh) and, from
+# Debian: espeak-ng ffmpeg fluid-soundfont-gm timgm6mb-soundfont. Whatever is in WORK already is not made again.
+set -euo pipefail
+[ $# = 3 ] || { sed -n '2,6s/^# \?//p' "$0"; exit 2; }
+audio=$1 labels=$2 work=$3
+cd "$(dirname "$0")/../.."
+
+cargo build --release --locked -p aesa-trainer
+trainer=target/release/aesa-trainer
+corpus=$work/corpus
+mkdir -p "$work"
+
+[ -e "$corpus/corpus.json" ] ||
+    "$trainer" synth --config trainer/corpus/recipes/starter.toml --audio "$audio" --labels "$labels" --out "$corpus"
+
+train() { # RECIPE RUN [--set KEY=VALUE]...
+    local recipe=$1 run=$work/$2
+    shift 2
+    [ -e "$run/done" ] && return
+    rm -rf "$run"
+    "$trainer" train --config "trainer/recipes/$recipe.toml" --corpus "$corpus" --out "$run" "$@"
+    for split in validation test ladders; do
+        "$trainer" eval --model "$run" --corpus "$corpus" --split "$split" > "$run/eval-$split.txt"
+    done
+    touch "$run/done"
+}
+
+train starter starter
+for seed in 1 2 3; do
+    for alpha in 0.2 0.0; do
+        train starter-head "head-alpha$alpha-seed$seed" --set "init=$work/starter" --set init_parts=encoder \
+            --set "triplet.alpha=$alpha" --set "seed=$seed"
+    done
+done
+python3 models/starter/tables.py "$work" > "$work/tables.md"
+"$trainer" export --run "$work/starter" --out "$work/model.onnx"
+echo "the model: $work/model.onnx; the card's tables: $work/tables.md"

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Prints the tables of the starter model's card from the runs that make.sh leaves.
+
+usage: tables.py WORK
+
+Each figure is the mean over the seeds, with the smallest and the largest in brackets.
+"""
+
+import json
+import re
+import statistics
+import sys
+from pathlib import Path
+
+AXES = ("PQ", "PC", "CE", "CU")
+METRICS = ("mse", "lcc", "srcc", "ktau")
+ALPHAS = ("0.2", "0.0")
+
+
+def reports(work, alpha, split):
+    """The evaluations of all seeds trained with this alpha, by seed."""
+    found = {}
+    for path in Path(work).glob(f"head-alpha{alpha}-seed*/eval-{split}.json"):
+        found[int(re.search(r"seed(\d+)", str(path)).group(1))] = json.loads(path.read_text())
+    if len(found) < 3:
+        sys.exit(f"{work}: {len(found)} runs with alpha {alpha} evaluated on {split}, at least 3 are needed")
+    return [found[seed] for seed in sorted(found)]
+
+
+def cell(values):
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def metric_table(work, split, level):
+    print(f"\n**{split.capitalize()}, {level} level**\n")
+    heads = [f"{metric.upper()}, alpha {alpha}" for metric in METRICS for alpha in ALPHAS]
+    print("| domain | axis | " + " | ".join(heads) + " |")
+    print("|---|---" + "|---" * len(heads) + "|")
+    runs = {alpha: reports(work, alpha, split) for alpha in ALPHAS}
+    for domain in ("speech", "music", "sound", "all"):
+        for axis in AXES:
+            cells = []
+            for metric in METRICS:
+                for alpha in ALPHAS:
+                    axes = [run["axes"] if domain == "all" else run["domains"][domain] for run in runs[alpha]]
+                    cells.append(cell([a[axis][level][metric] for a in axes]))
+            print(f"| {domain} | {axis} | " + " | ".join(cells) + " |")
+
+
+def shipped_table(work):
+    print("\n**The model that ships: system level on the test set**\n")
+    report = json.loads((Path(work) / "starter/eval-test.json").read_text())
+    print("| domain | axis | " + " | ".join(metric.upper() for metric in METRICS) + " |")
+    print("|---" * 6 + "|")
+    for domain in ("speech", "music", "sound", "all"):
+        axes = report["axes"] if domain == "all" else report["domains"][domain]
+        for axis in AXES:
+            print(f"| {domain} | {axis} | " + " | ".join(f"{axes[axis]['system'][m]:.3f}" for m in METRICS) + " |")
+    print("\n| ladder | PQ falls at every step in |")
+    print("|---|---|")
+    for ladder in json.loads((Path(work) / "starter/eval-ladders.json").read_text()):
+        steps = ", ".join(f"{value:g}" for value in ladder["values"])
+        share, clips = ladder["share_falling_throughout"], ladder["num_clips"]
+        print(f"| {ladder['ladder']} ({steps}) | {100 * share:.0f} % of {clips} clips |")
+
+
+def ladder_table(work):
+    print("\n**Ladders: share of clips whose PQ falls at every step**\n")
+    print("| ladder | " + " | ".join(f"alpha {alpha}" for alpha in ALPHAS) + " |")
+    print("|---" * 3 + "|")
+    runs = {alpha: reports(work, alpha, "ladders") for alpha in ALPHAS}
+    for index, ladder in enumerate(runs[ALPHAS[0]][0]):
+        cells = [cell([run[index]["share_falling_throughout"] for run in runs[alpha]]) for alpha in ALPHAS]
+        steps = ", ".join(f"{value:g}" for value in ladder["values"])
+        print(f"| {ladder['ladder']} ({steps}) | " + " | ".join(cells) + " |")
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    work = sys.argv[1]
+    shipped_table(work)
+    print("\n**Heads on its frozen encoder, with and without the triplet loss**")
+    metric_table(work, "validation", "utterance")
+    metric_table(work, "test", "utterance")
+    metric_table(work, "test", "system")
+    ladder_table(work)
+
+
+if __name__ == "__main__":
+    main()
