@@ -20,7 +20,8 @@ fn clip(rate_hz: usize) -> Vec<f32> {
         .map(|n| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let t = n as f32 / rate_hz as f32;
-            0.3 * (2.0 * std::f32::consts::PI * (200.0 + 150.0 * t) * t).sin() + 0.02 * (state as f32 / u32::MAX as f32 - 0.5)
+            0.3 * (2.0 * std::f32::consts::PI * (200.0 + 150.0 * t) * t).sin()
+                + 0.02 * (state as f32 / u32::MAX as f32 - 0.5)
         })
         .collect()
 }
@@ -52,7 +53,9 @@ fn stages(c: &mut Criterion) {
     let mut scores = [Scores::default(); 62];
     group.bench_function("network (starter, tract)", |b| {
         b.iter(|| {
-            session.score_window(black_box(&features[..62 * 16 * 128]), &mut scores).expect("the window fits");
+            session
+                .score_window(black_box(&features[..62 * 16 * 128]), &mut scores)
+                .expect("the window fits");
             assert!(scores.iter().all(|s| s.0.iter().all(|v| (0.0..=10.0).contains(v))));
         });
     });

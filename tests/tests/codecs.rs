@@ -20,7 +20,12 @@ fn lossy_codecs_at_high_rates_score_nearly_alike() {
         let scores = clip_scores(name);
         for axis in Axis::ALL {
             // Wide enough for what the codecs remove, far below the effect of a wrong rate, level or channel count.
-            assert!((scores[axis] - original[axis]).abs() < 0.5, "{name} {axis}: {} {}", scores[axis], original[axis]);
+            assert!(
+                (scores[axis] - original[axis]).abs() < 0.5,
+                "{name} {axis}: {} {}",
+                scores[axis],
+                original[axis]
+            );
         }
     }
 }

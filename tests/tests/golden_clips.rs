@@ -33,7 +33,10 @@ fn golden_clips_have_their_scores() {
                 (scored.frames[0].scores[axis], expected.first_frame[axis as usize]),
             ];
             for (actual, expected) in pairs {
-                assert!((f64::from(actual) - expected).abs() < TOLERANCE, "{name} {axis}: {actual}, not {expected}");
+                assert!(
+                    (f64::from(actual) - expected).abs() < TOLERANCE,
+                    "{name} {axis}: {actual}, not {expected}"
+                );
             }
         }
     }

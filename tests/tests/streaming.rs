@@ -13,7 +13,8 @@ static CLIP: LazyLock<(AudioSpec, Vec<f32>)> = LazyLock::new(|| {
     (AudioSpec { sample_rate_hz: 44_100, num_channels: 2 }, stereo)
 });
 static MODEL: LazyLock<aesa_tract::TractModel> = LazyLock::new(starter);
-static WHOLE: LazyLock<Scored> = LazyLock::new(|| score(MODEL.session(), CLIP.0, &CLIP.1, &[CLIP.1.len()]).unwrap());
+static WHOLE: LazyLock<Scored> =
+    LazyLock::new(|| score(MODEL.session(), CLIP.0, &CLIP.1, &[CLIP.1.len()]).unwrap());
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]

@@ -12,6 +12,8 @@ static STARTER: &[u8] = include_bytes!("../../../models/starter/model.onnx");
 pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<TractModel> {
     match path {
         Some(path) => TractModel::load(path).map_err(|e| anyhow!("model {}: {e}", path.display())),
-        None => TractModel::from_bytes(STARTER).map_err(|e| anyhow!("the starter model in this program: {e}")),
+        None => {
+            TractModel::from_bytes(STARTER).map_err(|e| anyhow!("the starter model in this program: {e}"))
+        }
     }
 }
