@@ -2,7 +2,7 @@
 
 #![allow(missing_docs)] // criterion's macros make public functions without documentation
 
-use std::hint::black_box;
+use core::hint::black_box;
 use std::path::Path;
 
 use aesa::resample::Resampler;
@@ -20,7 +20,7 @@ fn clip(rate_hz: usize) -> Vec<f32> {
         .map(|n| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let t = n as f32 / rate_hz as f32;
-            0.3 * (2.0 * std::f32::consts::PI * (200.0 + 150.0 * t) * t).sin()
+            0.3 * (2.0 * core::f32::consts::PI * (200.0 + 150.0 * t) * t).sin()
                 + 0.02 * (state as f32 / u32::MAX as f32 - 0.5)
         })
         .collect()

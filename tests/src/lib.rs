@@ -44,11 +44,11 @@ pub fn score<N: Network>(
         let length = lengths.next().copied().unwrap_or(rest.len()).clamp(1, rest.len());
         let (chunk, after) = rest.split_at(length);
         scorer.accept_waveform(chunk)?;
-        frames.extend(std::iter::from_fn(|| scorer.next_frame()));
+        frames.extend(core::iter::from_fn(|| scorer.next_frame()));
         rest = after;
     }
     let clip = scorer.finish()?;
-    frames.extend(std::iter::from_fn(|| scorer.next_frame()));
+    frames.extend(core::iter::from_fn(|| scorer.next_frame()));
     Ok(Scored { clip, frames })
 }
 

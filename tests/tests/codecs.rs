@@ -5,7 +5,7 @@ use aesa_media::AudioFile;
 use aesa_tests::{project, score_file, starter};
 
 fn clip_scores(name: &str) -> Scores {
-    score_file(&starter(), &project("tests/golden/codecs").join(name)).unwrap().clip.scores
+    score_file(&starter(), &project("tests/golden/codecs").join(name)).expect("the clip scores").clip.scores
 }
 
 #[test]

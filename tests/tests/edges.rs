@@ -75,7 +75,7 @@ fn a_model_of_another_kind_is_refused_by_name() {
 
 /// A small network with random weights, as bytes of an ONNX file.
 fn random_model(config: &ModelConfig, window_steps: usize) -> Vec<u8> {
-    let tensors: Tensors = aesa_export::random_tensors(config, 1).unwrap();
+    let tensors: Tensors = aesa_export::random_tensors(config, 1).expect("the sizes are possible");
     let info = aesa::ModelInfo {
         id: "random".to_owned(),
         version: "1".to_owned(),
@@ -85,7 +85,7 @@ fn random_model(config: &ModelConfig, window_steps: usize) -> Vec<u8> {
         labels: aesa::Labels::Proxy,
         run_hash: "00".to_owned(),
     };
-    aesa_export::write_onnx(config, &tensors, &info).unwrap()
+    aesa_export::write_onnx(config, &tensors, &info).expect("all tensors are there")
 }
 
 #[test]

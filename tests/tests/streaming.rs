@@ -14,7 +14,7 @@ static CLIP: LazyLock<(AudioSpec, Vec<f32>)> = LazyLock::new(|| {
 });
 static MODEL: LazyLock<aesa_tract::TractModel> = LazyLock::new(starter);
 static WHOLE: LazyLock<Scored> =
-    LazyLock::new(|| score(MODEL.session(), CLIP.0, &CLIP.1, &[CLIP.1.len()]).unwrap());
+    LazyLock::new(|| score(MODEL.session(), CLIP.0, &CLIP.1, &[CLIP.1.len()]).expect("the clip scores"));
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
