@@ -13,6 +13,7 @@ use super::midi::{Instruments, compose};
 use super::mix::{Layout, Mix, mix};
 use super::signal::{db_to_gain, peak, scale};
 use super::sources::{Library, Source, Split};
+use super::textures::{TEXTURE_KINDS, texture};
 use super::visqol::Visqol;
 use crate::labels::Domain;
 use crate::manifest::LadderClip;
@@ -229,7 +230,7 @@ impl Studio<'_> {
         Ok(mix(sources, Layout { range_db, extra, partial: self.config.partial_source }, draw)?)
     }
 
-    /// Sources of one domain. Generated music is one piece with `count` parts; a music mix that begins with a recording
+    /// Sources of one domain. General sounds are recordings or textures. Generated music is one piece with `count` parts; a music mix that begins with a recording
     /// goes on with recordings or parts.
     fn draw_sources(
         &self,
@@ -238,6 +239,9 @@ impl Studio<'_> {
         count: usize,
         draw: &mut Draw,
     ) -> Result<Vec<Source>, SynthError> {
+        if domain == Domain::Sound {
+            return (0..count).map(|_| self.draw_sound(split, draw)).collect();
+        }
         let instruments = self.train_instruments.as_ref().filter(|_| domain == Domain::Music);
         let Some(instruments) = instruments else {
             return (0..count).map(|_| self.library.draw(domain, split, draw)).collect();
@@ -253,6 +257,15 @@ impl Studio<'_> {
             }
         }
         Ok(sources)
+    }
+
+    /// One general sound: a recording, or a synthesised texture.
+    fn draw_sound(&self, split: Split, draw: &mut Draw) -> Result<Source, SynthError> {
+        if draw.chance(self.config.texture_share) {
+            let kind = *draw.pick(&TEXTURE_KINDS);
+            return Ok(Source { name: format!("{kind:?}"), counts_as: 1.0, samples: texture(kind, draw) });
+        }
+        self.library.draw(Domain::Sound, split, draw)
     }
 
     /// Sources of the test set's generators.

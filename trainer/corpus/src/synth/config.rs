@@ -10,7 +10,7 @@ use super::error::SynthError;
 use crate::labels::Domain;
 
 /// Changes whenever the same configuration would give other audio or other raw labels.
-pub(crate) const GENERATOR_VERSION: u32 = 1;
+pub(crate) const GENERATOR_VERSION: u32 = 2;
 
 /// The recipe of a synthetic corpus. Every key has a default; relative folders are relative to the working folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct SynthConfig {
     pub degradations: Vec<DegradationWeight>,
     /// Where the source recordings of training and validation come from.
     pub sources: Vec<SourceSet>,
+    /// Share of the general sounds of training and validation that are synthesised (see `textures.rs`); the others are
+    /// recordings.
+    pub texture_share: f64,
     /// Share of the music mixes of training and validation that are generated; the others begin with a recording.
     pub midi_share: f64,
     /// Soundfont of the generated music of training and validation; empty = none.
@@ -112,7 +115,7 @@ pub enum Grouping {
     /// Every file is its own origin.
     #[default]
     File,
-    /// The folder a file lies in.
+    /// The folder a file lies in, named from the set's folder.
     Folder,
     /// The file name up to the first `-` (the fold in ESC-50 and ESC-10).
     FirstPart,
@@ -186,11 +189,11 @@ impl Default for SynthConfig {
             num_test_per_system: 20,
             num_ladders: 30,
             variants: 3,
-            graded_share: 0.5,
+            graded_share: 0.6,
             graded_clean: 0.36,
             chain_weights: [0.12, 0.56, 0.24, 0.08],
             source_weights: [0.2, 0.16, 0.16, 0.16, 0.16, 0.16],
-            even_share: 0.6,
+            even_share: 0.75,
             partial_source: 0.2,
             foreign_source: 0.12,
             visqol_seconds: 10.0,
@@ -200,6 +203,7 @@ impl Default for SynthConfig {
                 .map(|kind| DegradationWeight { kind, weight: kind.default_weight() })
                 .collect(),
             sources: Vec::new(),
+            texture_share: 0.4,
             midi_share: 0.8,
             train_soundfont: PathBuf::from("/usr/share/sounds/sf2/FluidR3_GM.sf2"),
             test_soundfont: PathBuf::from("/usr/share/sounds/sf2/TimGM6mb.sf2"),
@@ -230,6 +234,7 @@ impl SynthConfig {
             self.graded_share,
             self.graded_clean,
             self.foreign_source,
+            self.texture_share,
             self.midi_share,
             self.even_share,
             self.partial_source,

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::codec::{Codec, Codecs};
 use super::draw::Draw;
 use super::error::SynthError;
-use super::signal::{RATE_HZ, convolve, db_to_gain, filter, high_pass_gain, low_pass_gain, peak, power};
+use super::signal::{
+    RATE_HZ, butterworth_gain, convolve, db_to_gain, filter, high_pass_gain, low_pass_gain, peak, power,
+};
 
 /// A kind of degradation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub enum Kind {
     Reverb,
     /// White, pink or brown noise, signal-to-noise ratio 45 dB down to -5 dB.
     Noise,
-    /// Steep low-pass, cut-off 7.9 kHz down to 0.7 kHz.
+    /// Low-pass, cut-off 7.9 kHz down to 0.7 kHz: steep, or 6 dB to 24 dB per octave.
     LowPass,
     /// High-pass of 24 dB per octave, cut-off 60 Hz up to 2.5 kHz.
     HighPass,
@@ -95,7 +97,7 @@ pub(crate) enum Colour {
 pub(crate) enum Step {
     Reverb { rt60_s: f64, direct_db: f64 },
     Noise { colour: Colour, snr_db: f64 },
-    LowPass { hz: f64 },
+    LowPass { hz: f64, order: Option<u32> },
     HighPass { hz: f64 },
     BandPass { low_hz: f64, high_hz: f64 },
     Clipping { drive_db: f64 },
@@ -123,7 +125,10 @@ impl Step {
                 };
                 Self::Noise { colour, snr_db: between(45.0, -5.0) }
             }
-            Kind::LowPass => Self::LowPass { hz: log_between(7900.0, 700.0) },
+            Kind::LowPass => {
+                let order = [None, None, None, Some(1), Some(2), Some(4)][flavour % 6];
+                Self::LowPass { hz: log_between(7900.0, 700.0), order }
+            }
             Kind::HighPass => Self::HighPass { hz: log_between(60.0, 2500.0) },
             Kind::BandPass => {
                 Self::BandPass { low_hz: log_between(100.0, 450.0), high_hz: log_between(6000.0, 2600.0) }
@@ -152,7 +157,8 @@ impl Step {
         Ok(match *self {
             Self::Reverb { rt60_s, direct_db } => convolve(signal, &room(rt60_s, direct_db, draw)),
             Self::Noise { colour, snr_db } => with_noise(signal, colour, snr_db, draw),
-            Self::LowPass { hz } => filter(signal, |f| low_pass_gain(f, hz)),
+            Self::LowPass { hz, order: None } => filter(signal, |f| low_pass_gain(f, hz)),
+            Self::LowPass { hz, order: Some(order) } => filter(signal, |f| butterworth_gain(f / hz, order)),
             Self::HighPass { hz } => filter(signal, |f| high_pass_gain(f, hz)),
             Self::BandPass { low_hz, high_hz } => {
                 filter(signal, |f| low_pass_gain(f, high_hz) * high_pass_gain(f, low_hz))
@@ -183,7 +189,10 @@ impl fmt::Display for Step {
                 };
                 write!(f, "noise({colour},snr={snr_db:.1}dB)")
             }
-            Self::LowPass { hz } => write!(f, "lowpass({hz:.0}Hz)"),
+            Self::LowPass { hz, order: None } => write!(f, "lowpass({hz:.0}Hz)"),
+            Self::LowPass { hz, order: Some(order) } => {
+                write!(f, "lowpass({hz:.0}Hz,{}dB/octave)", 6 * order)
+            }
             Self::HighPass { hz } => write!(f, "highpass({hz:.0}Hz)"),
             Self::BandPass { low_hz, high_hz } => write!(f, "bandpass({low_hz:.0}-{high_hz:.0}Hz)"),
             Self::Clipping { drive_db } => write!(f, "clipping({drive_db:.1}dB)"),

@@ -8,26 +8,35 @@ const SNR_DB: [f64; 5] = [40.0, 30.0, 20.0, 10.0, 0.0];
 /// Low-pass cut-offs in Hz; the first leaves the clip as it is.
 const CUTOFF_HZ: [f64; 4] = [8000.0, 4000.0, 2000.0, 1000.0];
 
-/// MP3 rates in kbit/s.
-const MP3_KBPS: [u32; 5] = [192, 64, 32, 24, 16];
+/// MP3 rates in kbit/s: at each, LAME keeps another bandwidth (all, 7.5 kHz, 6 kHz, 5.5 kHz).
+const MP3_KBPS: [u32; 4] = [192, 48, 24, 16];
+
+/// MP3 rates in kbit/s, in smaller steps; between some, ViSQOL itself differs by a few hundredths.
+const MP3_FINE_KBPS: [u32; 6] = [192, 96, 64, 32, 24, 16];
 
 /// Clips per ladder set that [`steps`] lists.
-pub(crate) const STEPS_PER_CLIP: usize = SNR_DB.len() + CUTOFF_HZ.len() + MP3_KBPS.len();
+pub(crate) const STEPS_PER_CLIP: usize =
+    SNR_DB.len() + CUTOFF_HZ.len() + MP3_KBPS.len() + MP3_FINE_KBPS.len();
 
 /// Ladder, step, value and degradation (none = untouched) of every clip made from the clean one with this number. The
 /// noise is white for even numbers, pink for odd ones.
 pub(crate) fn steps(index: usize) -> Vec<(&'static str, usize, f64, Option<Step>)> {
     let colour = if index.is_multiple_of(2) { Colour::White } else { Colour::Pink };
     let noise = SNR_DB.map(|snr_db| ("noise", snr_db, Some(Step::Noise { colour, snr_db })));
-    let low_pass = CUTOFF_HZ.map(|hz| ("lowpass", hz, (hz < 8000.0).then_some(Step::LowPass { hz })));
+    let low_pass =
+        CUTOFF_HZ.map(|hz| ("lowpass", hz, (hz < 8000.0).then_some(Step::LowPass { hz, order: None })));
     let mp3 = MP3_KBPS.map(|kbps| ("mp3", f64::from(kbps), Some(Step::Mp3 { kbps })));
+    let mp3_fine = MP3_FINE_KBPS.map(|kbps| ("mp3-fine", f64::from(kbps), Some(Step::Mp3 { kbps })));
     let numbered = |ladder: Vec<(&'static str, f64, Option<Step>)>| {
         ladder
             .into_iter()
             .enumerate()
             .map(|(step, (name, value, degradation))| (name, step, value, degradation))
     };
-    numbered(noise.to_vec()).chain(numbered(low_pass.to_vec())).chain(numbered(mp3.to_vec())).collect()
+    [noise.to_vec(), low_pass.to_vec(), mp3.to_vec(), mp3_fine.to_vec()]
+        .into_iter()
+        .flat_map(numbered)
+        .collect()
 }
 
 #[cfg(test)]
@@ -44,7 +53,7 @@ mod tests {
         let (visqol, codecs) = (Visqol::new(6.0, 2), Codecs::default());
         let mut last: Option<(&str, f64)> = None;
         for (ladder, step, value, degradation) in steps(0) {
-            if ladder == "mp3" && !ffmpeg_is_there() {
+            if ladder.starts_with("mp3") && !ffmpeg_is_there() {
                 eprintln!("skipped {ladder} {value}: ffmpeg with libmp3lame is not installed");
                 continue;
             }

@@ -33,6 +33,7 @@ mod mix;
 mod progress;
 mod signal;
 mod sources;
+mod textures;
 mod visqol;
 
 use std::collections::BTreeMap;

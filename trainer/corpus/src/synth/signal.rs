@@ -86,10 +86,14 @@ pub(crate) fn low_pass_gain(hz: f64, cutoff_hz: f64) -> f64 {
     0.5 + 0.5 * (core::f64::consts::PI * x).cos()
 }
 
+/// The gain of Butterworth's low-pass at `ratio` times its cut-off.
+pub(crate) fn butterworth_gain(ratio: f64, order: u32) -> f64 {
+    1.0 / (1.0 + ratio.powi(2 * order as i32)).sqrt()
+}
+
 /// A high-pass's gain at `hz`: Butterworth's of fourth order.
 pub(crate) fn high_pass_gain(hz: f64, cutoff_hz: f64) -> f64 {
-    let ratio = (hz / cutoff_hz).powi(4);
-    ratio / (1.0 + ratio * ratio).sqrt()
+    if hz > 0.0 { butterworth_gain(cutoff_hz / hz, 4) } else { 0.0 }
 }
 
 /// The lag of `b` behind `a`, in blocks of `block` samples, at which the signals' mean magnitudes per block correlate
@@ -140,6 +144,17 @@ mod tests {
             let got = power(&filter(&sine(hz), |f| low_pass_gain(f, 2000.0))[2000..14_000]);
             assert!((got - expected).abs() < 1e-3, "{hz} Hz: {got}");
         }
+    }
+
+    #[test]
+    fn butterworth_is_3_db_down_at_its_cut_off_and_falls_by_6_db_per_octave_and_order() {
+        for order in [1, 2, 4] {
+            let db = |ratio| 20.0 * butterworth_gain(ratio, order).log10();
+            assert!((db(1.0) + 3.01).abs() < 0.01);
+            assert!((db(64.0) - db(32.0) + 6.02 * f64::from(order)).abs() < 0.02);
+            assert!((20.0 * high_pass_gain(50.0, 100.0).log10() + 24.1).abs() < 0.05);
+        }
+        assert_eq!(high_pass_gain(0.0, 100.0), 0.0);
     }
 
     #[test]

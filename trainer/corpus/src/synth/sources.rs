@@ -163,7 +163,8 @@ fn groups_of(set: &SourceSet, folder: &Path, seed: u64) -> Result<Vec<Group>, Sy
         let name = entry.file_name().to_string_lossy();
         let wanted = set.names.is_empty() || set.names.iter().any(|prefix| name.starts_with(prefix));
         if entry.file_type().is_file() && wanted && is_audio(path) {
-            by_name.entry(group_name(set.group, path)).or_default().push(path.to_path_buf());
+            let below = path.strip_prefix(folder).unwrap_or(path);
+            by_name.entry(group_name(set.group, below)).or_default().push(path.to_path_buf());
         }
     }
     if by_name.is_empty() {
@@ -203,7 +204,7 @@ fn validation_groups(set: &SourceSet, names: Vec<&String>, seed: u64) -> Result<
     Ok(names)
 }
 
-/// The name of a file's origin.
+/// The name of a file's origin; `path` begins below the set's folder.
 fn group_name(grouping: Grouping, path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     match grouping {
@@ -287,10 +288,10 @@ mod tests {
 
     #[test]
     fn groups_come_from_names() {
-        let path = Path::new("/x/001 - Dog bark/3-136288-A.ogg");
+        let path = Path::new("001 - Dog bark/3-136288-A.ogg");
         for (grouping, expected) in [
             (Grouping::File, "3-136288-A"),
-            (Grouping::Folder, "/x/001 - Dog bark"),
+            (Grouping::Folder, "001 - Dog bark"),
             (Grouping::FirstPart, "3"),
             (Grouping::SecondPart, "3-136288-A"),
         ] {
