@@ -60,6 +60,13 @@ pub struct TrainConfig {
     pub time_mask: usize,
     /// Widest band of mel bins blanked in each training clip; 0 blanks none.
     pub mel_mask: usize,
+    /// Each training clip is made louder or softer by up to this many dB; 0 keeps its level.
+    pub gain_db: f64,
+    /// Each training clip is moved up or down by up to this many mel bins, alike for all clips of one family.
+    pub mel_shift: usize,
+    /// Weight of the ranking loss, which counts pairs of one domain that are scored in the wrong order; 0 turns
+    /// it off, as in the paper. Where it is on, the clips of one family share a batch and are cropped alike.
+    pub rank_weight: f64,
     /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed
     /// anew each epoch.
     pub cache_hidden_mib: usize,
@@ -149,6 +156,9 @@ impl Default for TrainConfig {
             frame_weight: 1.0,
             time_mask: 0,
             mel_mask: 0,
+            gain_db: 0.0,
+            mel_shift: 0,
+            rank_weight: 0.0,
             cache_hidden_mib: 4096,
             init: None,
             init_parts: InitParts::All,
@@ -222,6 +232,10 @@ impl TrainConfig {
         ensure!(
             self.learning_rate > 0.0 && self.encoder_learning_rate >= 0.0,
             "learning rates must be positive"
+        );
+        ensure!(
+            self.gain_db >= 0.0 && self.rank_weight >= 0.0 && self.mel_shift < 64,
+            "gain_db and rank_weight must not be negative, and mel_shift must be below 64"
         );
         ensure!(
             self.triplet.eps >= 0.0 && self.triplet.margin >= 0.0,

@@ -23,6 +23,8 @@ pub struct Clip {
     pub domain: Domain,
     /// The system that made it, where there is one.
     pub system: Option<String>,
+    /// The clips made from one clean mix have the same number.
+    pub family: Option<u64>,
     /// Labels, 0 to 10, in the order of the axes.
     pub targets: [f64; NUM_AXES],
     /// Normalised fbank, whole steps only: `[steps * 16, 128]`.
@@ -30,6 +32,11 @@ pub struct Clip {
 }
 
 impl Clip {
+    /// Whether both were made from one clean mix.
+    pub fn is_kin(&self, other: &Self) -> bool {
+        self.family.is_some() && (self.family, self.domain) == (other.family, other.domain)
+    }
+
     /// Whole steps of 160 ms.
     pub fn num_steps(&self) -> usize {
         num_steps(&self.features)
@@ -55,7 +62,14 @@ pub fn load(corpus: &Path, split: &str, kind: Kind) -> Result<Vec<Clip>> {
         let features = read_features(&corpus.join(&row.path), kind)?;
         bar.inc(1);
         let system = Some(row.system.clone()).filter(|s| !s.is_empty());
-        Ok(Clip { targets: row.scores(), id: row.sample_id, domain: row.domain, system, features })
+        Ok(Clip {
+            targets: row.scores(),
+            id: row.sample_id,
+            domain: row.domain,
+            system,
+            family: row.family,
+            features,
+        })
     });
     let clips = clips.collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();

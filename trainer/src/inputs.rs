@@ -1,6 +1,6 @@
 //! What a training step reads: crops of features, or of hidden states that a frozen encoder computed once.
 
-use aesa::fbank::NUM_MEL_BINS;
+use aesa::fbank::{NORM_MEAN, NORM_STD, NUM_MEL_BINS};
 use aesa::score::FRAMES_PER_STEP;
 use rand::RngExt;
 use rand_pcg::Pcg64;
@@ -41,6 +41,10 @@ pub enum Inputs {
         time_mask: usize,
         /// Widest band of mel bins blanked.
         mel_mask: usize,
+        /// Largest change of level, in dB.
+        gain_db: f64,
+        /// Furthest shift, in mel bins.
+        mel_shift: usize,
     },
     /// Per clip the hidden states of a frozen encoder, f16 `[layers, T, D]`, through the head. A crop of them
     /// has heard the whole clip.
@@ -48,7 +52,7 @@ pub enum Inputs {
 }
 
 impl Inputs {
-    /// Chooses the way that the config allows: hidden states if the encoder is frozen, nothing is blanked, no
+    /// Chooses the way that the config allows: hidden states if the encoder is frozen, features stay as they are, no
     /// clip exceeds the window, and they fit in `cache_hidden_mib`.
     pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip]) -> Self {
         let encoder = &config.model.encoder;
@@ -57,9 +61,10 @@ impl Inputs {
         let bytes = clips.iter().map(|c| c.num_steps() * bytes_per_step).sum::<usize>();
         let fits = bytes <= config.cache_hidden_mib << 20
             && clips.iter().all(|c| c.num_steps() <= config.window_steps);
-        let (frozen, time_mask, mel_mask) = (config.freeze_encoder, config.time_mask, config.mel_mask);
-        if !(frozen && time_mask == 0 && mel_mask == 0 && fits) {
-            return Self::Features { frozen, time_mask, mel_mask };
+        let &TrainConfig { freeze_encoder: frozen, time_mask, mel_mask, gain_db, mel_shift, .. } = config;
+        let is_plain = time_mask == 0 && mel_mask == 0 && gain_db == 0.0 && mel_shift == 0;
+        if !(frozen && is_plain && fits) {
+            return Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift };
         }
         let bar = progress::bar(clips.len() as u64, "hidden states");
         let hidden = clips.iter().map(|clip| {
@@ -76,10 +81,17 @@ impl Inputs {
     /// Scores crops of one length in training mode.
     pub fn forward(&self, net: &AesaNet, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Prediction {
         match self {
-            Self::Features { frozen, time_mask, mel_mask } => {
+            Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift } => {
                 let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
-                let parts: Vec<Tensor> = crops.iter().map(part).collect();
-                let features = Tensor::stack(&parts, 0).to_kind(Kind::Float); // (B, F, 128)
+                let mut parts: Vec<Tensor> = crops.iter().map(part).collect();
+                if *mel_shift > 0 {
+                    let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
+                    shift_bins(&mut parts, *mel_shift as i64, kin, rng);
+                }
+                let mut features = Tensor::stack(&parts, 0).to_kind(Kind::Float); // (B, F, 128)
+                if *gain_db > 0.0 {
+                    features = change_level(&features, *gain_db, rng);
+                }
                 blank(&features, 1, *time_mask, rng);
                 blank(&features, 2, *mel_mask, rng);
                 if *frozen {
@@ -105,6 +117,34 @@ const TOKENS_PER_STEP: usize = NUM_MEL_BINS / 16;
 fn cut(tensor: &Tensor, dim: i64, crop: &Crop, per_step: usize) -> Tensor {
     tensor.narrow(dim, (crop.start * per_step) as i64, (crop.steps * per_step) as i64)
 }
+
+/// Moves each clip's spectrum by up to `furthest` mel bins; the outermost bin fills the gap. Where `kin(n)`, clip n moves
+/// as the one before it.
+fn shift_bins(parts: &mut [Tensor], furthest: i64, kin: impl Fn(usize) -> bool, rng: &mut Pcg64) {
+    let mut shift = 0;
+    for (n, part) in parts.iter_mut().enumerate() {
+        if !kin(n) {
+            shift = rng.random_range(-furthest..=furthest);
+        }
+        let last = NUM_MEL_BINS as i64 - 1;
+        let bins = Tensor::arange(NUM_MEL_BINS as i64, (Kind::Int64, part.device()));
+        *part = part.index_select(1, &(bins - shift).clamp(0, last));
+    }
+}
+
+/// Adds up to `gain_db` dB of either sign to each clip of `[B, F, 128]`. Bins of digital silence stay.
+fn change_level(features: &Tensor, gain_db: f64, rng: &mut Pcg64) -> Tensor {
+    let batch = features.size()[0];
+    let gains: Vec<f32> =
+        (0..batch).map(|_| (rng.random_range(-gain_db..=gain_db) * UNITS_PER_DB) as f32).collect();
+    let silence = (f64::from(f32::EPSILON).ln() - f64::from(NORM_MEAN)) / (2.0 * f64::from(NORM_STD));
+    let silent = features.le(silence + 1e-2);
+    let louder = features + Tensor::from_slice(&gains).view([batch, 1, 1]);
+    louder.where_self(&silent.logical_not(), features)
+}
+
+/// Normalised features per dB: they are natural logarithms of power over twice [`NORM_STD`].
+const UNITS_PER_DB: f64 = core::f64::consts::LN_10 / 10.0 / (2.0 * NORM_STD as f64);
 
 /// Sets one random span of `dim`, 0 to `longest` wide, to 0 (the features' mean) in each clip.
 fn blank(features: &Tensor, dim: i64, longest: usize, rng: &mut Pcg64) {
@@ -134,6 +174,7 @@ mod tests {
             id: format!("{n}"),
             domain: Domain::Speech,
             system: None,
+            family: None,
             targets: [5.0; 4],
             features: Tensor::randn([96, 128], (Kind::Float, Device::Cpu)),
         };
@@ -163,6 +204,40 @@ mod tests {
         let starts: Vec<usize> = (0..200).map(|_| Crop::random(0, 10, 4, &mut rng).start).collect();
         assert_eq!((starts.iter().min(), starts.iter().max()), (Some(&0), Some(&6)));
         assert_eq!(Crop::random(0, 3, 4, &mut rng), Crop { clip: 0, start: 0, steps: 3 });
+    }
+
+    #[test]
+    fn shifted_bins_keep_their_order_and_kin_moves_alike() {
+        let ramp = Tensor::arange(128, (Kind::Float, Device::Cpu)).view([1, 128]);
+        let mut parts = vec![ramp.shallow_clone(), ramp.shallow_clone()];
+        shift_bins(&mut parts, 9, |n| n > 0, &mut Pcg64::seed_from_u64(5));
+        let bins = Vec::<f32>::try_from(parts[0].flatten(0, 1)).unwrap();
+        let shift = 64.0 - bins[64];
+        assert!(shift != 0.0 && shift.abs() <= 9.0, "{shift}");
+        assert!(bins.iter().enumerate().all(|(n, bin)| *bin == (n as f32 - shift).clamp(0.0, 127.0)));
+        assert_eq!(parts[0], parts[1]);
+    }
+
+    #[test]
+    fn a_level_change_is_what_the_front_end_makes_of_a_louder_waveform() {
+        let mut rng = Pcg64::seed_from_u64(1);
+        let waveform: Vec<f32> = (0..2800).map(|_| rng.random_range(-0.1..0.1)).collect();
+        let half: Vec<f32> = waveform.iter().map(|x| 0.5 * x).collect();
+        let [quiet, loud] = [half, waveform]
+            .map(|w| Tensor::from_slice(&aesa::fbank::normalised_fbank(&w)).view([1, -1, 128]));
+        // Some of the lowest mel bins lie between two FFT bins and are always empty; they stay.
+        let silent = quiet.le_tensor(&quiet.min());
+        let step = 20.0 * 2f64.log10() * UNITS_PER_DB;
+        let difference = (&loud - &quiet).masked_select(&silent.logical_not()) - step;
+        assert!(difference.abs().max().double_value(&[]) < 1e-4);
+
+        let changed = change_level(&quiet, 6.0, &mut Pcg64::seed_from_u64(1)) - &quiet;
+        let steps = changed.masked_select(&silent.logical_not());
+        let (low, high) = (steps.min().double_value(&[]), steps.max().double_value(&[]));
+        assert!(high - low < 1e-6 && high != 0.0 && high.abs() <= 6.0 * UNITS_PER_DB, "{low} {high}");
+        assert_eq!(changed.masked_select(&silent).abs().max().double_value(&[]), 0.0);
+        let silence = Tensor::from_slice(&aesa::fbank::normalised_fbank(&[0.0; 2800])).view([1, -1, 128]);
+        assert_eq!(change_level(&silence, 6.0, &mut Pcg64::seed_from_u64(1)), silence);
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! What training minimises: squared errors of clip and token scores, and the triplet loss.
+//! What training minimises: squared errors of clip and token scores, the triplet loss, and a ranking loss.
 //!
 //! ```text
-//! loss = mse(clip) + frame_weight * mse(tokens) + alpha * triplet
+//! loss = mse(clip) + frame_weight * mse(tokens) + alpha * triplet + rank_weight * rank
 //! ```
-//! Source: the AESA-Net paper, section III; the token term is HAAQI-Net's. Letters in shapes as in
-//! [`crate::model`].
+//! Source: the AESA-Net paper, section III; the token term is HAAQI-Net's. The ranking loss is RankNet's (Burges
+//! et al. 2005) over the pairs of one domain: MSE alone hardly notices an axis on which a domain's labels lie close
+//! together. Letters in shapes as in [`crate::model`].
 
 use aesa::score::NUM_AXES;
+use aesa_corpus::labels::Domain;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -60,6 +62,17 @@ pub struct BatchLoss {
     pub frame: f64,
     /// Triplet loss; 0 while the buffer has no triplet.
     pub triplet: f64,
+    /// Ranking loss, in z; 0 where it is off.
+    pub rank: f64,
+}
+
+/// What is known of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth<'a> {
+    /// Targets on the scale of 0 to 10, one per clip.
+    pub targets: &'a [[f64; NUM_AXES]],
+    /// Domains, one per clip.
+    pub domains: &'a [Domain],
 }
 
 /// Computes losses and keeps the triplet buffer.
@@ -67,6 +80,7 @@ pub struct BatchLoss {
 pub struct Loss {
     scale: TargetScale,
     frame_weight: f64,
+    rank_weight: f64,
     triplet: TripletConfig,
     buffer: TripletBuffer,
 }
@@ -78,22 +92,28 @@ impl Loss {
         Self {
             scale,
             frame_weight: config.frame_weight,
+            rank_weight: config.rank_weight,
             buffer: TripletBuffer::new(triplet.capacity),
             triplet,
         }
     }
 
-    /// The loss of a batch with targets on the scale of 0 to 10, one per clip; the batch enters the buffer
-    /// afterwards.
-    pub fn of(&mut self, prediction: &Prediction, targets: &[[f64; NUM_AXES]], rng: &mut Pcg64) -> BatchLoss {
-        let z: Vec<[f64; NUM_AXES]> = targets.iter().map(|t| self.scale.z(t)).collect();
+    /// The loss of a batch; the batch enters the buffer afterwards.
+    pub fn of(&mut self, prediction: &Prediction, batch: Truth<'_>, rng: &mut Pcg64) -> BatchLoss {
+        let z: Vec<[f64; NUM_AXES]> = batch.targets.iter().map(|t| self.scale.z(t)).collect();
         let flat: Vec<f32> = z.iter().flatten().map(|v| *v as f32).collect();
         let truth = Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]); // (B, A)
         let token_z = self.scale.z_of_scores(&prediction.token_scores); // (B, T, A)
         let clip_z = token_z.mean_dim(1, false, Kind::Float); // (B, A), since z is linear in the score
-        let clip = (clip_z - &truth).square().mean(Kind::Float);
+        let clip = (&clip_z - &truth).square().mean(Kind::Float);
         let frame = (token_z - truth.unsqueeze(1)).square().mean(Kind::Float);
         let mut total = &clip + &frame * self.frame_weight;
+        let mut rank_value = 0.0;
+        if self.rank_weight != 0.0 {
+            let rank = rank_loss(&clip_z, &truth, batch.domains);
+            rank_value = rank.double_value(&[]);
+            total += rank * self.rank_weight;
+        }
         let mut triplet_value = 0.0;
         if self.triplet.alpha != 0.0 {
             let embedding = self.embedding(prediction);
@@ -108,6 +128,7 @@ impl Loss {
             clip: clip.double_value(&[]),
             frame: frame.double_value(&[]),
             triplet: triplet_value,
+            rank: rank_value,
         }
     }
 
@@ -141,6 +162,23 @@ impl Loss {
     }
 }
 
+/// `softness * softplus(-d / softness)`, averaged over axes and pairs of one domain; `d` is how far the clip with
+/// the higher target is scored above the other. Pairs with targets closer than `LEAST_DIFFERENCE` do not count.
+fn rank_loss(clip_z: &Tensor, truth: &Tensor, domains: &[Domain]) -> Tensor {
+    let differences = |x: &Tensor| x.unsqueeze(1) - x.unsqueeze(0); // (B, B, A)
+    let domains = Tensor::from_slice(&domains.iter().map(|d| *d as i64).collect::<Vec<_>>());
+    let same_domain = domains.unsqueeze(1).eq_tensor(&domains.unsqueeze(0)).unsqueeze(2); // (B, B, 1)
+    let counts = differences(truth).gt(LEAST_DIFFERENCE).logical_and(&same_domain).to_kind(Kind::Float);
+    let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS;
+    (softplus * &counts).sum(Kind::Float) / counts.sum(Kind::Float).clamp_min(1.0)
+}
+
+/// Where the ranking loss bends, in z: pairs further apart than a few times this, in the right order, cost nothing.
+const SOFTNESS: f64 = 0.2;
+
+/// Targets closer than this, in z, have no order.
+const LEAST_DIFFERENCE: f64 = 1e-3;
+
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -154,6 +192,10 @@ mod tests {
             token_scores: Tensor::from_slice(scores).view([-1, 2, 4]),
             embedding: Tensor::from_slice(embedding).view([-1, 2]),
         }
+    }
+
+    fn speech(targets: &[[f64; 4]]) -> Truth<'_> {
+        Truth { targets, domains: &[Domain::Speech; 2][..targets.len()] }
     }
 
     #[test]
@@ -170,7 +212,7 @@ mod tests {
         let mut loss = Loss::new(&TrainConfig::default(), scale);
         // Token scores 0.3 and 0.7 mean 5.0 (z 0); the target 7 is z 1: clip error 1, token errors 4 and 0.
         let prediction = prediction(&[0.3, 0.3, 0.3, 0.3, 0.7, 0.7, 0.7, 0.7], &[1.0, 0.0]);
-        let batch = loss.of(&prediction, &[[7.0; 4]], &mut Pcg64::seed_from_u64(1));
+        let batch = loss.of(&prediction, speech(&[[7.0; 4]]), &mut Pcg64::seed_from_u64(1));
         assert!((batch.clip - 1.0).abs() < 1e-5, "{batch:?}");
         assert!((batch.frame - 2.0).abs() < 1e-5, "{batch:?}");
         assert_eq!(batch.triplet, 0.0);
@@ -185,15 +227,28 @@ mod tests {
         let mut loss = Loss::new(&config, scale);
         let mut rng = Pcg64::seed_from_u64(1);
         let scores = [0.5; 16];
-        loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), &[[5.0; 4], [9.0; 4]], &mut rng);
+        loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), speech(&[[5.0; 4], [9.0; 4]]), &mut rng);
         // Anchor at 1 with target 5: the like lies at 0 (distance 1), the unlike at 3 (distance 4): max(1 - 4
         // + 1, 0) = 0.
-        let near = loss.of(&prediction(&scores[..8], &[1.0, 0.0]), &[[5.0; 4]], &mut rng);
+        let near = loss.of(&prediction(&scores[..8], &[1.0, 0.0]), speech(&[[5.0; 4]]), &mut rng);
         assert_eq!(near.triplet, 0.0);
         let mut loss = Loss::new(&config, scale);
-        loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), &[[5.0; 4], [9.0; 4]], &mut rng);
+        loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), speech(&[[5.0; 4], [9.0; 4]]), &mut rng);
         // Anchor at 2: max(4 - 1 + 1, 0) = 4.
-        let far = loss.of(&prediction(&scores[..8], &[2.0, 0.0]), &[[5.0; 4]], &mut rng);
+        let far = loss.of(&prediction(&scores[..8], &[2.0, 0.0]), speech(&[[5.0; 4]]), &mut rng);
         assert!((far.triplet - 4.0).abs() < 1e-5, "{far:?}");
+    }
+
+    #[test]
+    fn ranking_counts_pairs_of_one_domain_in_the_wrong_order() {
+        let truth = Tensor::from_slice2(&[[0.0f32], [1.0]]);
+        let loss = |scores: [[f32; 1]; 2], domains: [Domain; 2]| {
+            rank_loss(&Tensor::from_slice2(&scores), &truth, &domains).double_value(&[])
+        };
+        let speech = [Domain::Speech; 2];
+        assert!((loss([[0.5], [0.5]], speech) - SOFTNESS * 2f64.ln()).abs() < 1e-6);
+        assert!((loss([[2.0], [0.0]], speech) - 2.0).abs() < 1e-4);
+        assert!(loss([[0.0], [2.0]], speech) < 1e-4);
+        assert_eq!(loss([[2.0], [0.0]], [Domain::Speech, Domain::Music]), 0.0);
     }
 }

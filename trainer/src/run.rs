@@ -41,6 +41,9 @@ pub struct RunInfo {
     pub best_validation_mse: f64,
 }
 
+/// Losses that an epoch reports.
+pub const NUM_LOSSES: usize = 5;
+
 /// One epoch's row in `metrics.csv`.
 #[derive(Clone, Debug)]
 pub struct EpochRecord {
@@ -50,8 +53,8 @@ pub struct EpochRecord {
     pub seconds: [f64; 2],
     /// The head's learning rate at the epoch's end.
     pub learning_rate: f64,
-    /// Mean training loss: total, clip MSE, token MSE, triplet.
-    pub train: [f64; 4],
+    /// Mean training loss: total, clip MSE, token MSE, triplet, ranking.
+    pub train: [f64; NUM_LOSSES],
     /// Validation MSE over all axes, in z; it decides which epoch is best.
     pub validation_mse: f64,
     /// Validation metrics per axis, at utterance level, on the scale of 0 to 10.
@@ -219,7 +222,7 @@ fn draw_lines(
     Ok(())
 }
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "epoch",
     "train_seconds",
     "validation_seconds",
@@ -228,5 +231,6 @@ const COLUMNS: [&str; 9] = [
     "train_clip_mse",
     "train_frame_mse",
     "train_triplet",
+    "train_rank",
     "validation_mse",
 ];

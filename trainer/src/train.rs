@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use aesa::score::{Axis, NUM_AXES};
+use aesa_corpus::labels::Domain;
 use anyhow::{Result, bail, ensure};
 use indicatif::ProgressBar;
 use rand::SeedableRng;
@@ -16,12 +17,12 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::{self, Clip};
 use crate::inputs::{Crop, Inputs};
-use crate::loss::{Loss, TargetScale};
+use crate::loss::{Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
 use crate::model::{AesaNet, ENCODER_GROUP, HEAD_GROUP};
 use crate::predict;
 use crate::progress;
-use crate::run::{EpochRecord, RunFolder, RunInfo, run_hash};
+use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash};
 use crate::weights::{self, NamedTensors};
 
 /// Trains on a corpus folder and fills a run folder; gives the best validation MSE (in z).
@@ -120,16 +121,17 @@ impl<'a> Learner<'a> {
         steps: usize,
         rng: &mut Pcg64,
         bar: &ProgressBar,
-    ) -> Result<[f64; 4]> {
-        let mut order: Vec<usize> = (0..clips.len()).collect();
-        order.shuffle(rng);
-        let mut sums = [0.0; 4];
+    ) -> Result<[f64; NUM_LOSSES]> {
+        let mut families: Vec<Vec<usize>> = self.families(clips);
+        families.shuffle(rng);
+        let order: Vec<usize> = families.into_iter().flatten().collect();
+        let mut sums = [0.0; NUM_LOSSES];
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
-            let crops: Vec<Crop> =
-                batch.iter().map(|&clip| Crop::random(clip, clips[clip].num_steps(), steps, rng)).collect();
+            let crops = self.crops(batch, clips, steps, rng);
             let targets: Vec<[f64; NUM_AXES]> = batch.iter().map(|&clip| clips[clip].targets).collect();
+            let domains: Vec<Domain> = batch.iter().map(|&clip| clips[clip].domain).collect();
             let prediction = inputs.forward(net, clips, &crops, rng);
-            let loss = self.loss.of(&prediction, &targets, rng);
+            let loss = self.loss.of(&prediction, Truth { targets: &targets, domains: &domains }, rng);
             let total = loss.total.double_value(&[]);
             if !total.is_finite() {
                 bail!(
@@ -144,12 +146,41 @@ impl<'a> Learner<'a> {
                 norm => self.optimizer.backward_step_clip_norm(&loss.total, norm),
             }
             self.steps_done += 1;
-            for (sum, value) in sums.iter_mut().zip([total, loss.clip, loss.frame, loss.triplet]) {
+            let losses = [total, loss.clip, loss.frame, loss.triplet, loss.rank];
+            for (sum, value) in sums.iter_mut().zip(losses) {
                 *sum += value * batch.len() as f64 / clips.len() as f64;
             }
             bar.inc(1);
         }
         Ok(sums)
+    }
+
+    /// The clips that stay together: families where ranking counts, else each clip alone.
+    fn families(&self, clips: &[Clip]) -> Vec<Vec<usize>> {
+        let mut families: Vec<Vec<usize>> = Vec::new();
+        for (index, clip) in clips.iter().enumerate() {
+            let kin =
+                |family: &&mut Vec<usize>| self.config.rank_weight > 0.0 && clip.is_kin(&clips[family[0]]);
+            match families.last_mut().filter(kin) {
+                Some(family) => family.push(index),
+                None => families.push(vec![index]),
+            }
+        }
+        families
+    }
+
+    /// A random crop of each clip of a batch; where ranking counts, the clips of one family are cropped alike.
+    fn crops(&self, batch: &[usize], clips: &[Clip], steps: usize, rng: &mut Pcg64) -> Vec<Crop> {
+        let mut crops: Vec<Crop> = Vec::with_capacity(batch.len());
+        for &clip in batch {
+            let random = Crop::random(clip, clips[clip].num_steps(), steps, rng);
+            let kin = crops
+                .last()
+                .filter(|last| self.config.rank_weight > 0.0 && clips[clip].is_kin(&clips[last.clip]));
+            let alike = kin.filter(|last| last.start + random.steps <= clips[clip].num_steps());
+            crops.push(Crop { start: alike.map_or(random.start, |last| last.start), ..random });
+        }
+        crops
     }
 
     fn set_learning_rates(&mut self) {
@@ -278,12 +309,13 @@ fn log_line(record: &EpochRecord, is_best: bool) -> String {
     let srcc: Vec<String> =
         Axis::ALL.iter().map(|a| format!("{a} {:.3}", record.validation[*a as usize].srcc)).collect();
     format!(
-        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4})  validation MSE {:.4}, SRCC {}  lr {:.1e}  \
+        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4}, rank {:.4})  validation MSE {:.4}, SRCC {}  lr {:.1e}  \
          {:.1} + {:.1} s{}",
         record.epoch,
         record.train[0],
         record.train[1],
         record.train[3],
+        record.train[4],
         record.validation_mse,
         srcc.join(" "),
         record.learning_rate,
