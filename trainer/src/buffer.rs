@@ -71,6 +71,12 @@ impl TripletBuffer {
         Tensor::stack(&rows, 0)
     }
 
+    /// Their targets, in standard deviations from the mean: f64 `[len, A]`.
+    pub fn targets(&self) -> Tensor {
+        let flat: Vec<f64> = self.entries.iter().flat_map(|entry| entry.z).collect();
+        Tensor::from_slice(&flat).view([-1, NUM_AXES as i64])
+    }
+
     /// Draws one positive and one negative per clip and axis, where the buffer has both.
     pub fn draw(&self, z: &[[f64; NUM_AXES]], eps: f64, rng: &mut Pcg64) -> Vec<Triplet> {
         let mut triplets = Vec::new();

@@ -8,6 +8,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod adam;
 pub mod beats;
 pub mod buffer;
 pub mod checkpoint;
@@ -23,6 +24,7 @@ pub mod model;
 pub mod pickle;
 pub mod predict;
 pub mod progress;
+pub mod resume;
 pub mod run;
 pub mod train;
 pub mod weights;

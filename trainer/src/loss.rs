@@ -98,6 +98,11 @@ impl Loss {
         }
     }
 
+    /// The buffer that triplets are drawn from.
+    pub fn buffer(&mut self) -> &mut TripletBuffer {
+        &mut self.buffer
+    }
+
     /// The loss of a batch; the batch enters the buffer afterwards.
     pub fn of(&mut self, prediction: &Prediction, batch: Truth<'_>, rng: &mut Pcg64) -> BatchLoss {
         let z: Vec<[f64; NUM_AXES]> = batch.targets.iter().map(|t| self.scale.z(t)).collect();

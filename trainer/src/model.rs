@@ -15,7 +15,7 @@ use crate::layers::{LayerNorm, Linear, uniform, xavier_normal};
 /// Encoder and head with their parameters, named `beats.*` and `head.*`.
 #[derive(Debug)]
 pub struct AesaNet {
-    /// All parameters; the encoder's are in group [`ENCODER_GROUP`], the head's in [`HEAD_GROUP`].
+    /// All parameters.
     pub store: VarStore,
     /// The encoder.
     pub beats: Beats,
@@ -23,19 +23,15 @@ pub struct AesaNet {
     pub head: Head,
 }
 
-/// Optimiser group of the encoder's parameters.
-pub const ENCODER_GROUP: usize = 0;
-/// Optimiser group of the head's parameters.
-pub const HEAD_GROUP: usize = 1;
+/// What the names of the encoder's parameters begin with.
+pub const ENCODER_PREFIX: &str = "beats.";
 
 impl AesaNet {
     /// A network with fresh weights; the seed of `tch::manual_seed` decides them.
     pub fn new(config: &ModelConfig) -> Self {
         let store = VarStore::new(Device::Cpu);
-        let encoder_path = store.root().set_group(ENCODER_GROUP) / "beats";
-        let head_path = store.root().set_group(HEAD_GROUP) / "head";
-        let beats = Beats::new(&encoder_path, &config.encoder, None);
-        let head = Head::new(&head_path, &config.head, &config.encoder);
+        let beats = Beats::new(&(store.root() / "beats"), &config.encoder, None);
+        let head = Head::new(&(store.root() / "head"), &config.head, &config.encoder);
         Self { store, beats, head }
     }
 

@@ -1,13 +1,13 @@
 //! The run folder: what was run, how it went, and the best weights.
 //!
 //! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per
-//! epoch), `curves.svg`, `best.safetensors`.
+//! epoch), `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use aesa::score::{Axis, NUM_AXES};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -39,13 +39,16 @@ pub struct RunInfo {
     pub best_epoch: usize,
     /// Validation MSE of the best weights, in z.
     pub best_validation_mse: f64,
+    /// Whether the run came to its end.
+    #[serde(default)]
+    pub finished: bool,
 }
 
 /// Losses that an epoch reports.
 pub const NUM_LOSSES: usize = 5;
 
 /// One epoch's row in `metrics.csv`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// From 1.
     pub epoch: usize,
@@ -68,14 +71,51 @@ impl RunFolder {
     /// Where the folder cannot be written, or holds a finished or interrupted run already.
     pub fn create(path: &Path, config: &TrainConfig) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
-        let run = Self { path: path.to_path_buf(), epochs: Vec::new() };
-        anyhow::ensure!(
-            !run.weights_path().exists(),
-            "{} holds a run already; choose another --out",
+        let run = Self::open(path);
+        ensure!(
+            !run.weights_path().exists() && !run.is_interrupted(),
+            "{} holds a run already; --resume goes on with it, another --out begins a new one",
             path.display()
         );
-        fs::write(run.file("config.toml"), config.to_toml()?)?;
+        run.replace("config.toml", &config.to_toml()?)?;
         Ok(run)
+    }
+
+    /// Opens an interrupted run to go on with, or makes the folder where there is none.
+    ///
+    /// # Errors
+    /// Where the run is finished, was begun with another config, or the folder cannot be written.
+    pub fn resume(path: &Path, config: &TrainConfig) -> Result<Self> {
+        let run = Self::open(path);
+        if !path.join("config.toml").exists() {
+            return Self::create(path, config);
+        }
+        ensure!(
+            run.config()? == *config,
+            "the run in {} was begun with another config: see its config.toml",
+            path.display()
+        );
+        ensure!(!run.info().is_ok_and(|info| info.finished), "the run in {} is finished", path.display());
+        Ok(run)
+    }
+
+    /// Whether it holds the state of a run that did not end.
+    pub fn is_interrupted(&self) -> bool {
+        self.state_path().exists()
+    }
+
+    /// Where the state lies from which an interrupted run goes on.
+    pub fn state_path(&self) -> PathBuf {
+        self.file("last.safetensors")
+    }
+
+    /// Writes the facts of the finished run and removes what it would go on from.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn finish(&self, info: &RunInfo) -> Result<()> {
+        self.write_info(info)?;
+        fs::remove_file(self.state_path()).context("cannot remove the state of the finished run")
     }
 
     /// Opens a run to read from.
@@ -121,7 +161,17 @@ impl RunFolder {
     /// # Errors
     /// Where the folder cannot be written.
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
-        Ok(fs::write(self.file("run.json"), serde_json::to_string_pretty(info)? + "\n")?)
+        self.replace("run.json", &(serde_json::to_string_pretty(info)? + "\n"))
+    }
+
+    /// Takes over the epochs of an interrupted run.
+    pub fn restore(&mut self, records: Vec<EpochRecord>) {
+        self.epochs = records;
+    }
+
+    /// The epochs so far.
+    pub fn records(&self) -> &[EpochRecord] {
+        &self.epochs
     }
 
     /// Adds an epoch to `metrics.csv` and `curves.svg`.
@@ -131,7 +181,13 @@ impl RunFolder {
     pub fn record(&mut self, record: EpochRecord) -> Result<()> {
         self.epochs.push(record);
         self.write_metrics()?;
-        self.draw_curves().context("cannot draw curves.svg")
+        let curves = self.curves().context("cannot draw curves.svg")?;
+        self.replace("curves.svg", &curves)
+    }
+
+    /// Writes a file whole or not at all.
+    fn replace(&self, name: &str, text: &str) -> Result<()> {
+        weights::replace(&self.file(name), |path| Ok(fs::write(path, text)?))
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -143,7 +199,7 @@ impl RunFolder {
         for axis in Axis::ALL {
             header.extend(["mse", "lcc", "srcc", "ktau"].map(|m| format!("validation_{axis}_{m}")));
         }
-        let mut writer = csv::Writer::from_path(self.file("metrics.csv"))?;
+        let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(header)?;
         for e in &self.epochs {
             let mut row =
@@ -155,12 +211,17 @@ impl RunFolder {
             );
             writer.write_record(row)?;
         }
-        Ok(writer.flush()?)
+        self.replace("metrics.csv", &String::from_utf8(writer.into_inner()?)?)
     }
 
-    fn draw_curves(&self) -> Result<()> {
-        let path = self.file("curves.svg");
-        let root = SVGBackend::new(&path, (900, 400)).into_drawing_area();
+    fn curves(&self) -> Result<String> {
+        let mut svg = String::new();
+        self.draw_curves(&mut svg)?;
+        Ok(svg)
+    }
+
+    fn draw_curves(&self, svg: &mut String) -> Result<()> {
+        let root = SVGBackend::with_string(svg, (900, 400)).into_drawing_area();
         root.fill(&WHITE)?;
         let (left, right) = root.split_horizontally(450);
         let of = |pick: &dyn Fn(&EpochRecord) -> f64| self.epochs.iter().map(pick).collect::<Vec<f64>>();

@@ -11,45 +11,48 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 use tch::Kind;
-use tch::nn::{AdamW, Optimizer, OptimizerConfig};
 
+use crate::adam::AdamW;
 use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::{self, Clip};
 use crate::inputs::{Crop, Inputs};
 use crate::loss::{Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
-use crate::model::{AesaNet, ENCODER_GROUP, HEAD_GROUP};
+use crate::model::{AesaNet, ENCODER_PREFIX};
 use crate::predict;
 use crate::progress;
+use crate::resume;
 use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash};
 use crate::weights::{self, NamedTensors};
 
 /// Trains on a corpus folder and fills a run folder; gives the best validation MSE (in z).
 ///
-/// The best weights so far are on disk after every epoch: an interrupted run keeps them.
+/// The best weights so far and the whole state are on disk after every epoch. With `resume`, a run that was interrupted
+/// goes on from there and ends with the same weights, on the same machine with the same number of threads.
 ///
 /// # Errors
-/// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, clips
-/// of several lengths are to share a batch, or the loss stops being a number.
-pub fn train(config: &TrainConfig, corpus: &Path, out: &Path) -> Result<RunInfo> {
+/// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, the run to resume
+/// is finished or was begun with another config or corpus, clips of several lengths are to share a batch, or the loss
+/// stops being a number.
+pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, resume: bool) -> Result<RunInfo> {
     set_threads(config.threads);
     tch::manual_seed(config.seed as i64);
-    let mut rng = Pcg64::seed_from_u64(config.seed);
     let (config, start) = resolve_init(config)?;
-    let mut run = RunFolder::create(out, &config)?;
+    let mut run = if resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out, &config)? };
 
     let clips = dataset::load(corpus, "train", Kind::Half)?;
     let validation = dataset::load(corpus, "validation", Kind::Float)?;
     check_lengths(&config, &clips)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
-    let net = build(&config, &scale, start)?;
+    let mut net = build(&config, &scale, start)?;
     let mut info = RunInfo {
         target_scale: scale,
         run_hash: run_hash(&config, corpus)?,
         num_parameters: count_parameters(&net),
         best_epoch: 0,
         best_validation_mse: f64::INFINITY,
+        finished: false,
     };
     eprintln!(
         "{} training and {} validation clips; {} of {} parameters learn",
@@ -59,57 +62,122 @@ pub fn train(config: &TrainConfig, corpus: &Path, out: &Path) -> Result<RunInfo>
         info.num_parameters[1]
     );
 
+    let mut learner = Learner::new(&config, &net, Loss::new(&config, scale), clips.len());
+    let mut course = Course::new(&config);
+    if run.is_interrupted() {
+        ensure!(
+            run.info()?.run_hash == info.run_hash,
+            "the corpus is not the one that the run was begun with"
+        );
+        let records =
+            resume::read(&run.state_path(), &mut net.store, &mut learner.optimiser, learner.loss.buffer())?;
+        records.iter().for_each(|record| _ = course.record(record.validation_mse));
+        run.restore(records);
+        eprintln!("goes on after epoch {}", course.epoch);
+    }
     let inputs = Inputs::new(&config, &net, &clips);
-    let mut learner = Learner::new(&config, &net, Loss::new(&config, scale), clips.len())?;
     let bar = progress::bar((config.epochs * learner.batches_per_epoch) as u64, "training");
-    // Epochs from `full_from` on take whole clips; an early end moves them forward.
-    let (mut full_from, mut end) = (config.epochs - config.final_full_epochs, config.epochs);
-    let mut epoch = 0;
-    while epoch < end {
+    bar.set_position((course.epoch * learner.batches_per_epoch) as u64);
+    while course.epoch < course.end {
         let started = Instant::now();
-        let steps =
-            if epoch < full_from && config.crop_steps > 0 { config.crop_steps } else { config.window_steps };
-        let train = learner.epoch(&net, &inputs, &clips, steps, &mut rng, &bar)?;
+        let seed = config.seed.wrapping_mul(SEED_STRIDE).wrapping_add(course.epoch as u64);
+        tch::manual_seed(seed as i64);
+        let mut rng = Pcg64::seed_from_u64(seed);
+        let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
         let (validation_mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
         let seconds = [trained, started.elapsed().as_secs_f64() - trained];
-        epoch += 1;
 
-        let is_best = validation_mse < info.best_validation_mse;
+        let is_best = course.record(validation_mse);
         if is_best {
-            (info.best_epoch, info.best_validation_mse) = (epoch, validation_mse);
             weights::write(&run.weights_path(), &weights::snapshot(&net.store))?;
-            run.write_info(&info)?;
         }
+        (info.best_epoch, info.best_validation_mse) = (course.best_epoch, course.best_mse);
+        run.write_info(&info)?;
         let learning_rate = learner.learning_rate();
+        let epoch = course.epoch;
         let record =
             EpochRecord { epoch, seconds, learning_rate, train, validation_mse, validation: metrics };
         bar.suspend(|| eprintln!("{}", log_line(&record, is_best)));
         run.record(record)?;
-        if config.patience > 0 && epoch < full_from && epoch - info.best_epoch >= config.patience {
-            (full_from, end) = (epoch, epoch + config.final_full_epochs);
-        }
+        resume::write(
+            &run.state_path(),
+            &net.store,
+            &learner.optimiser,
+            learner.loss.buffer(),
+            run.records(),
+        )?;
     }
     bar.finish_and_clear();
-    ensure!(info.best_epoch > 0, "no epoch gave a validation MSE");
+    ensure!(course.best_epoch > 0, "no epoch gave a validation MSE");
+    info = RunInfo {
+        best_epoch: course.best_epoch,
+        best_validation_mse: course.best_mse,
+        finished: true,
+        ..info
+    };
+    run.finish(&info)?;
     Ok(info)
+}
+
+/// Seeds of one run's epochs lie next to each other, those of two runs this far apart.
+const SEED_STRIDE: u64 = 1_000_003;
+
+/// Where a run is: which epoch, which was best, when whole clips begin and when it ends.
+#[derive(Debug)]
+struct Course<'a> {
+    config: &'a TrainConfig,
+    /// Epochs done.
+    epoch: usize,
+    /// From 1; 0 before the first.
+    best_epoch: usize,
+    best_mse: f64,
+    /// Epochs from this one on take whole clips; an early end moves them forward.
+    full_from: usize,
+    end: usize,
+}
+
+impl<'a> Course<'a> {
+    fn new(config: &'a TrainConfig) -> Self {
+        let full_from = config.epochs - config.final_full_epochs;
+        Self { config, epoch: 0, best_epoch: 0, best_mse: f64::INFINITY, full_from, end: config.epochs }
+    }
+
+    /// The longest crop of the coming epoch, in steps.
+    fn crop_steps(&self) -> usize {
+        match self.config.crop_steps {
+            steps if steps > 0 && self.epoch < self.full_from => steps,
+            _ => self.config.window_steps,
+        }
+    }
+
+    /// Counts an epoch; true if it is the best so far.
+    fn record(&mut self, validation_mse: f64) -> bool {
+        self.epoch += 1;
+        let is_best = validation_mse < self.best_mse;
+        if is_best {
+            (self.best_epoch, self.best_mse) = (self.epoch, validation_mse);
+        }
+        let patience = self.config.patience;
+        if patience > 0 && self.epoch < self.full_from && self.epoch - self.best_epoch >= patience {
+            (self.full_from, self.end) = (self.epoch, self.epoch + self.config.final_full_epochs);
+        }
+        is_best
+    }
 }
 
 /// The optimiser, the loss and where in the schedule they are.
 struct Learner<'a> {
     config: &'a TrainConfig,
-    optimizer: Optimizer,
+    optimiser: AdamW,
     loss: Loss,
     batches_per_epoch: usize,
-    steps_done: usize,
 }
 
 impl<'a> Learner<'a> {
-    fn new(config: &'a TrainConfig, net: &AesaNet, loss: Loss, num_clips: usize) -> Result<Self> {
-        let adam = AdamW { wd: config.weight_decay, ..AdamW::default() };
-        let optimizer = adam.build(&net.store, config.learning_rate)?;
-        let batches_per_epoch = num_clips.div_ceil(config.batch_size);
-        Ok(Self { config, optimizer, loss, batches_per_epoch, steps_done: 0 })
+    fn new(config: &'a TrainConfig, net: &AesaNet, loss: Loss, num_clips: usize) -> Self {
+        let optimiser = AdamW::new(&net.store, config.weight_decay);
+        Self { config, optimiser, loss, batches_per_epoch: num_clips.div_ceil(config.batch_size) }
     }
 
     /// One pass over the clips in random order, in crops of at most `steps`; gives the mean losses.
@@ -140,12 +208,11 @@ impl<'a> Learner<'a> {
                     number + 1
                 );
             }
-            self.set_learning_rates();
-            match self.config.clip_grad_norm {
-                0.0 => self.optimizer.backward_step(&loss.total),
-                norm => self.optimizer.backward_step_clip_norm(&loss.total, norm),
-            }
-            self.steps_done += 1;
+            let factor = self.factor();
+            let TrainConfig { learning_rate, encoder_learning_rate, clip_grad_norm, .. } = *self.config;
+            self.optimiser.step(&loss.total, clip_grad_norm, |name| {
+                factor * if name.starts_with(ENCODER_PREFIX) { encoder_learning_rate } else { learning_rate }
+            });
             let losses = [total, loss.clip, loss.frame, loss.triplet, loss.rank];
             for (sum, value) in sums.iter_mut().zip(losses) {
                 *sum += value * batch.len() as f64 / clips.len() as f64;
@@ -183,18 +250,16 @@ impl<'a> Learner<'a> {
         crops
     }
 
-    fn set_learning_rates(&mut self) {
-        let factor = self.factor();
-        self.optimizer.set_lr_group(ENCODER_GROUP, self.config.encoder_learning_rate * factor);
-        self.optimizer.set_lr_group(HEAD_GROUP, self.config.learning_rate * factor);
-    }
-
     fn learning_rate(&self) -> f64 {
         self.config.learning_rate * self.factor()
     }
 
     fn factor(&self) -> f64 {
-        learning_rate_factor(self.config, self.steps_done, self.batches_per_epoch * self.config.epochs)
+        learning_rate_factor(
+            self.config,
+            self.optimiser.steps_done(),
+            self.batches_per_epoch * self.config.epochs,
+        )
     }
 }
 
@@ -248,7 +313,7 @@ fn build(config: &TrainConfig, scale: &TargetScale, start: Vec<(NamedTensors, &s
     }
     if config.freeze_encoder {
         for (name, parameter) in net.store.variables() {
-            if name.starts_with("beats.") {
+            if name.starts_with(ENCODER_PREFIX) {
                 _ = parameter.set_requires_grad(false);
             }
         }
@@ -331,6 +396,23 @@ const LAST_FACTOR: f64 = 0.01;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_early_end_goes_on_with_whole_clips() {
+        let config = TrainConfig {
+            epochs: 20,
+            patience: 2,
+            crop_steps: 8,
+            final_full_epochs: 3,
+            ..TrainConfig::default()
+        };
+        let mut course = Course::new(&config);
+        assert!(course.record(0.5));
+        assert!(!course.record(0.5) && course.crop_steps() == 8 && course.end == 20);
+        assert!(!course.record(0.6) && course.crop_steps() == config.window_steps);
+        assert_eq!((course.end, course.best_epoch), (6, 1));
+        assert!(course.record(0.4) && course.end == 6);
+    }
 
     #[test]
     fn learning_rate_rises_then_falls() {

@@ -161,6 +161,55 @@ fn train_measure_export() {
     assert!(encoder("run") == encoder("tuned"));
 }
 
+/// Every column of a run's metrics.csv but the times.
+fn metrics_of(run: &Path) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    let times: Vec<bool> = reader.headers().unwrap().iter().map(|name| name.ends_with("_seconds")).collect();
+    let keep = |row: csv::StringRecord| {
+        row.iter().zip(&times).filter(|(_, is_time)| !**is_time).map(|(v, _)| v.to_owned()).collect()
+    };
+    reader.records().map(|row| keep(row.unwrap())).collect()
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_weights() {
+    const EPOCHS: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    write_corpus(folder.path());
+    fs::write(path("config.toml"), CONFIG.replace("dropout = 0.0", "dropout = 0.2")).unwrap();
+    let (config, corpus, whole, killed) = (path("config.toml"), path("."), path("whole"), path("killed"));
+    let epochs = format!("epochs={EPOCHS}");
+    let train =
+        ["train", "--config", &config, "--corpus", &corpus, "--set", "rank_weight=0.5", "--set", &epochs];
+    let with = |rest: &[&'static str], out| [&train[..], rest, &["--out", out]].concat();
+    succeed(&with(&[], &whole));
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aesa-trainer"))
+        .args(with(&["--resume"], &killed)) // nothing is there yet, so that it begins a run
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let killed_folder = folder.path().join("killed");
+    let epochs_done =
+        || if killed_folder.join("metrics.csv").exists() { metrics_of(&killed_folder).len() } else { 0 };
+    while epochs_done() < 3 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(core::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!((3..EPOCHS).contains(&epochs_done()), "killed after {} epochs", epochs_done());
+    assert!(fail(&with(&[], &killed)).contains("--resume"));
+    assert!(fail(&with(&["--resume", "--set", "seed=2"], &killed)).contains("another config"));
+
+    succeed(&with(&["--resume"], &killed));
+    assert_eq!(metrics_of(&killed_folder), metrics_of(&folder.path().join("whole")));
+    let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
+    assert!(weights("killed") == weights("whole"));
+    assert!(!killed_folder.join("last.safetensors").exists());
+    assert!(fail(&with(&["--resume"], &killed)).contains("is finished"));
+}
+
 #[test]
 fn a_published_encoder_can_be_the_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use anyhow::Result;
 /// The corpus folder holds train.csv and validation.csv (columns sample_id, path, domain, system, PQ, PC, CE,
 /// CU) and the audio they name; `aesa-trainer synth` makes one. The run folder receives config.toml (every
 /// key, with its value), metrics.csv and curves.svg (updated after each epoch), run.json and best.safetensors
-/// (the best weights so far: interrupting keeps them).
+/// (the best weights so far). An interrupted run goes on with the same command and --resume.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   aesa-trainer train --config trainer/recipes/starter.toml --corpus corpus/starter --out runs/starter-1
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Run folder to make
     #[arg(long, value_name = "RUNDIR")]
     out: PathBuf,
+    /// Goes on with the interrupted run in --out, if there is one; it ends with the weights it would have had anyway
+    #[arg(long)]
+    resume: bool,
     /// Overrides a key of the config, such as triplet.alpha=0; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -40,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.init_encoder {
         config.init_encoder = Some(path.display().to_string());
     }
-    let info = train(&config, &arguments.corpus, &arguments.out)?;
+    let info = train(&config, &arguments.corpus, &arguments.out, arguments.resume)?;
     println!(
         "best epoch {} with validation MSE {:.4} (in standard deviations squared); run folder {}",
         info.best_epoch,
