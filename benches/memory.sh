@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# memory.sh: peak resident memory and wall time of `aesa score` for 10 s and for 1 h of audio, at 48 kHz stereo.
+# memory.sh: peak resident memory and wall time of `aesa score` for 10 s to 1 h of audio, at 48 kHz stereo.
 # Needs ffmpeg and GNU time (apt-get install ffmpeg time).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,5 +18,4 @@ measure() {
 }
 
 grep -m1 'model name' /proc/cpuinfo
-measure 10
-measure 3600
+for seconds in 10 60 600 3600; do measure "$seconds"; done
