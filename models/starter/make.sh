@@ -2,20 +2,23 @@
 # make.sh AUDIO LABELS WORK: makes the starter model and the figures on its card from nothing.
 #
 # AUDIO holds the folders esc10, fsdd and librosa, LABELS the challenge's lists of human ratings (CARD.md says where
-# both come from), WORK receives the corpus and the runs (3 GB). Needs libtorch (trainer/setup-libtorch.sh) and, from
-# Debian: espeak-ng ffmpeg fluid-soundfont-gm timgm6mb-soundfont. Whatever is in WORK already is not made again.
+# both come from), WORK receives the voices, the corpus and the runs (4 GB). Needs libtorch (trainer/setup-libtorch.sh)
+# and, from Debian: espeak-ng ffmpeg fluid-soundfont-gm timgm6mb-soundfont, and the voices' packages, which
+# trainer/corpus/recipes/voices.sh lists. Whatever is in WORK already is not made again.
 set -euo pipefail
-[ $# = 3 ] || { sed -n '2,6s/^# \?//p' "$0"; exit 2; }
-audio=$1 labels=$2 work=$3
+[ $# = 3 ] || { sed -n '2,7s/^# \?//p' "$0"; exit 2; }
+audio=$(realpath "$1") labels=$(realpath "$2") work=$(realpath -m "$3")
 cd "$(dirname "$0")/../.."
 
 cargo build --release --locked -p aesa-trainer
 trainer=target/release/aesa-trainer
 corpus=$work/corpus
-mkdir -p "$work"
+mkdir -p "$work/audio"
+for folder in esc10 fsdd librosa; do ln -sfn "$audio/$folder" "$work/audio/$folder"; done
+bash trainer/corpus/recipes/voices.sh "$work/audio/voices"
 
 [ -e "$corpus/corpus.json" ] ||
-    "$trainer" synth --config trainer/corpus/recipes/starter.toml --audio "$audio" --labels "$labels" --out "$corpus"
+    "$trainer" synth --config trainer/corpus/recipes/starter.toml --audio "$work/audio" --labels "$labels" --out "$corpus"
 
 train() { # RECIPE RUN [--set KEY=VALUE]...
     local recipe=$1 run=$work/$2

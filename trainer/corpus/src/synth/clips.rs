@@ -87,7 +87,8 @@ impl Studio<'_> {
         Domain::ALL.into_iter().filter(|domain| there(*domain)).collect()
     }
 
-    /// The clips `first..first + count` of a split, made from one clean mix (`count` at most `variants`).
+    /// `count` clips of a split (at most `variants`): one clean mix with one degradation at rising severities, or
+    /// independent clips, each with its own mix.
     ///
     /// Errors: no draw gives clips, a tool fails, files cannot be written.
     pub(crate) fn family(
@@ -102,30 +103,45 @@ impl Studio<'_> {
             Split::Train => "train",
             Split::Validation => "validation",
         };
-        let names: Vec<Name> = (0..count)
-            .map(|variant| {
-                let sample_id = format!("{folder}-{:06}", family * self.config.variants + variant);
+        let first = family * self.config.variants;
+        let mut names: Vec<Name> = (first..first + count)
+            .map(|number| {
+                let sample_id = format!("{folder}-{number:06}");
                 let path = format!("audio/{folder}/{sample_id}.wav");
-                Name { sample_id, path, system: String::new(), family: family as u64, domain }
+                Name { sample_id, path, system: String::new(), family: first as u64, domain }
             })
             .collect();
         if let Some(records) = self.finished(&names) {
             return Ok(records);
         }
-        self.attempts(&names[0].sample_id, |attempt| {
-            let key = format!("{folder}/{family}/{attempt}");
-            let mut draw = Draw::new(self.config.seed, &format!("{key}/mix"));
-            let mix = self.draw_mix(domain, split, &mut draw)?;
-            let chains = self.draw_chains(&key, &mut draw);
-            names
-                .iter()
-                .zip(&chains)
-                .enumerate()
-                .map(|(variant, (name, chain))| {
+        let is_graded =
+            Draw::new(self.config.seed, &format!("{folder}/{family}")).chance(self.config.graded_share);
+        if is_graded {
+            return self.attempts(&names[0].sample_id, |attempt| {
+                let key = format!("{folder}/{family}/{attempt}");
+                let mut draw = Draw::new(self.config.seed, &format!("{key}/mix"));
+                let mix = self.draw_mix(domain, split, &mut draw)?;
+                let chains = self.graded_chains(&key, &mut draw);
+                let made = names.iter().zip(&chains).enumerate().map(|(variant, (name, chain))| {
                     let mut draw = Draw::new(self.config.seed, &format!("{key}/apply/{variant}"));
                     self.finish(name, &mix, chain, &mut draw)
-                })
-                .collect()
+                });
+                made.collect()
+            });
+        }
+        for (number, name) in (first..).zip(&mut names) {
+            name.family = number as u64;
+        }
+        names.iter().map(|name| self.single(split, name)).collect()
+    }
+
+    /// A clip with a mix and a chain of its own.
+    fn single(&self, split: Split, name: &Name) -> Result<Record, SynthError> {
+        self.attempts(&name.sample_id, |attempt| {
+            let mut draw = Draw::new(self.config.seed, &format!("{}/{attempt}", name.sample_id));
+            let mix = self.draw_mix(name.domain, split, &mut draw)?;
+            let chain = self.draw_chain(&mut draw);
+            self.finish(name, &mix, &chain, &mut draw)
         })
     }
 
@@ -286,12 +302,9 @@ impl Studio<'_> {
         }
     }
 
-    /// One chain of degradations per variant: rising severities of one kind, or independent ones.
-    fn draw_chains(&self, key: &str, draw: &mut Draw) -> Vec<Vec<Step>> {
+    /// One degradation per variant, at rising severities.
+    fn graded_chains(&self, key: &str, draw: &mut Draw) -> Vec<Vec<Step>> {
         let variants = self.config.variants;
-        if !draw.chance(self.config.graded_share) {
-            return (0..variants).map(|_| self.draw_chain(draw)).collect();
-        }
         let kind = self.draw_kind(draw);
         let spread = variants as f64 - 0.3;
         let mut chains: Vec<Vec<Step>> = (0..variants)

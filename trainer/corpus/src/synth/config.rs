@@ -10,7 +10,7 @@ use super::error::SynthError;
 use crate::labels::Domain;
 
 /// Changes whenever the same configuration would give other audio or other raw labels.
-pub(crate) const GENERATOR_VERSION: u32 = 2;
+pub(crate) const GENERATOR_VERSION: u32 = 3;
 
 /// The recipe of a synthetic corpus. Every key has a default; relative folders are relative to the working folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,11 +32,12 @@ pub struct SynthConfig {
     pub num_test_per_system: usize,
     /// Number of clean clips that are degraded step by step, spread over the domains.
     pub num_ladders: usize,
-    /// Differently processed clips made from one clean mix.
+    /// Clips made together; see `graded_share`.
     pub variants: usize,
-    /// Share of the clean mixes whose variants are one degradation at rising severities (the others are independent).
+    /// Share of these whose clips are one clean mix with one degradation at rising severities. In the others, each clip
+    /// has a mix and a processing of its own.
     pub graded_share: f64,
-    /// Chance that a graded mix keeps one variant clean.
+    /// Chance that the first of the rising severities is none at all.
     pub graded_clean: f64,
     /// Weights of 0, 1, 2 and 3 degradations in a chain, for independent variants.
     pub chain_weights: [f64; 4],
