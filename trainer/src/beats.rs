@@ -9,6 +9,7 @@ use tch::nn::{Init, Path};
 use tch::{Kind, Tensor};
 
 use crate::layers::{LayerNorm, Linear, xavier_normal};
+use crate::padding::Padding;
 
 /// A BEATs encoder of any size.
 #[derive(Debug)]
@@ -69,8 +70,8 @@ impl Beats {
 
     /// Encodes normalised fbank features `[B, F, 128]`; a remainder of `F` below one patch is dropped.
     ///
-    /// `train` turns dropout on.
-    pub fn forward(&self, features: &Tensor, train: bool) -> Encoded {
+    /// `padding` says which tokens are none; what comes out in their places means nothing. `train` turns dropout on.
+    pub fn forward(&self, features: &Tensor, padding: Option<&Padding>, train: bool) -> Encoded {
         let stride = self.config.input_patch_size;
         let x = features.unsqueeze(1); // (B, 1, F, 128)
         let weight = &self.patch_embedding;
@@ -80,6 +81,7 @@ impl Beats {
         let project = |p: &Linear| p.forward(&x);
         let patch_embedding = self.post_extract_proj.as_ref().map_or(x.shallow_clone(), project); // (B, T, D)
 
+        let patch_embedding = padding.map_or(patch_embedding.shallow_clone(), |p| p.zero(&patch_embedding));
         let mut x = &patch_embedding + self.pos_conv.forward(&patch_embedding); // (B, T, D)
         if !self.config.layer_norm_first {
             x = self.encoder_layer_norm.forward(&x);
@@ -88,7 +90,7 @@ impl Beats {
         let bias = self.relative_position.as_ref().map(|r| r.forward(x.size()[1])); // (H, T, T)
         let mut hidden = vec![x.shallow_clone()];
         for block in &self.blocks {
-            x = block.forward(&x, bias.as_ref(), train);
+            x = block.forward(&x, bias.as_ref(), padding, train);
             hidden.push(x.shallow_clone());
         }
         Encoded { patch_embedding, hidden }
@@ -219,8 +221,8 @@ impl Block {
     }
 
     /// `[B, T, D]` to `[B, T, D]`.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, train: bool) -> Tensor {
-        let attend = |x: &Tensor| self.attention.forward(x, bias).dropout(self.dropout, train);
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, padding: Option<&Padding>, train: bool) -> Tensor {
+        let attend = |x: &Tensor| self.attention.forward(x, bias, padding).dropout(self.dropout, train);
         let feed =
             |x: &Tensor| self.fc2.forward(&self.fc1.forward(x).gelu("none")).dropout(self.dropout, train);
         if self.layer_norm_first {
@@ -265,7 +267,7 @@ impl Attention {
     ///
     /// The official code divides the query by 32 before the product and multiplies by 32 inside the softmax,
     /// which is the same number with a smaller range for half precision.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, padding: Option<&Padding>) -> Tensor {
         let split = |y: Tensor| y.unflatten(2, [self.heads, -1]).transpose(1, 2); // (B, H, T, d)
         let (q, k, v) =
             (split(self.q_proj.forward(x)), split(self.k_proj.forward(x)), split(self.v_proj.forward(x)));
@@ -273,6 +275,11 @@ impl Attention {
             (Some(bias), Some(gate)) => Some(gate.forward(&q) * bias), // (B, H, T, T)
             (Some(bias), None) => Some(bias.unsqueeze(0).expand([q.size()[0], -1, -1, -1], false)),
             (None, _) => None,
+        };
+        let mask = match (mask, padding) {
+            (Some(mask), Some(padding)) => Some(mask + padding.key_mask()), // (B, H, T, T)
+            (None, Some(padding)) => Some(padding.key_mask().shallow_clone()), // (B, 1, 1, T)
+            (mask, None) => mask,
         };
         let y = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false);
         let y = y.transpose(1, 2).flatten(2, 3); // (B, H, T, d) to (B, T, D)
@@ -345,7 +352,7 @@ mod tests {
         for clip in ["speech", "music"] {
             let waveform = Vec::<f32>::try_from(&expected[&format!("{clip}.waveform")]).unwrap();
             let features = Tensor::from_slice(&aesa::fbank::normalised_fbank(&waveform)).view([1, -1, 128]);
-            let encoded = tch::no_grad(|| beats.forward(&features, false));
+            let encoded = tch::no_grad(|| beats.forward(&features, None, false));
             let mut worst =
                 difference(&encoded.patch_embedding.get(0), &expected[&format!("{clip}.patch_embedding")]);
             for (n, hidden) in encoded.hidden.iter().enumerate() {
@@ -401,7 +408,7 @@ mod tests {
             ..EncoderConfig::default()
         };
         let beats = Beats::new(&store.root(), &config, None);
-        let encoded = beats.forward(&Tensor::randn([2, 50, 128], (Kind::Float, Device::Cpu)), true);
+        let encoded = beats.forward(&Tensor::randn([2, 50, 128], (Kind::Float, Device::Cpu)), None, true);
         assert_eq!(encoded.hidden[2].size(), [2, 24, 32]);
         encoded.hidden[2].square().sum(Kind::Float).backward();
         let table = &store.variables()["encoder.layers.0.self_attn.relative_attention_bias.weight"];

@@ -27,8 +27,7 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Epochs without a better validation MSE after which training ends; 0 never ends early.
     pub patience: usize,
-    /// Clips per optimiser step. The paper's 1 serves clips of any length; more need clips of one length, or
-    /// `crop_steps`.
+    /// Clips per optimiser step; 1 in the paper. Shorter clips of a batch are padded, which changes none of their scores.
     pub batch_size: usize,
     /// Steps of 160 ms in the random crop taken of each clip in each epoch; 0 takes whole clips.
     pub crop_steps: usize,

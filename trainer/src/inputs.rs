@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
 use crate::model::{AesaNet, Prediction};
+use crate::padding::Padding;
 use crate::progress;
 
 /// A part of a clip, in steps of 160 ms.
@@ -70,7 +71,7 @@ impl Inputs {
         let hidden = clips.iter().map(|clip| {
             bar.inc(1);
             let features = clip.features.unsqueeze(0).to_kind(Kind::Float); // (1, F, 128)
-            let encoded = tch::no_grad(|| net.beats.forward(&features, false));
+            let encoded = tch::no_grad(|| net.beats.forward(&features, None, false));
             Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half) // (layers, T, D)
         });
         let hidden = hidden.collect();
@@ -78,8 +79,10 @@ impl Inputs {
         Self::Hidden(hidden)
     }
 
-    /// Scores crops of one length in training mode.
+    /// Scores crops in training mode; shorter ones are padded.
     pub fn forward(&self, net: &AesaNet, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Prediction {
+        let lengths: Vec<i64> = crops.iter().map(|c| (c.steps * TOKENS_PER_STEP) as i64).collect();
+        let padding = Padding::of(&lengths);
         match self {
             Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift } => {
                 let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
@@ -88,24 +91,24 @@ impl Inputs {
                     let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
                     shift_bins(&mut parts, *mel_shift as i64, kin, rng);
                 }
-                let mut features = Tensor::stack(&parts, 0).to_kind(Kind::Float); // (B, F, 128)
+                let mut features = stack(&parts, 0, 0).to_kind(Kind::Float); // (B, F, 128)
                 if *gain_db > 0.0 {
                     features = change_level(&features, *gain_db, rng);
                 }
                 blank(&features, 1, *time_mask, rng);
                 blank(&features, 2, *mel_mask, rng);
                 if *frozen {
-                    let encoded = tch::no_grad(|| net.beats.forward(&features, false));
-                    net.head.forward(&encoded.hidden[1..], true)
+                    let encoded = tch::no_grad(|| net.beats.forward(&features, padding.as_ref(), false));
+                    net.head.forward(&encoded.hidden[1..], padding, true)
                 } else {
-                    net.forward(&features, true)
+                    net.forward(&features, padding, true)
                 }
             }
             Self::Hidden(hidden) => {
                 let parts: Vec<Tensor> =
                     crops.iter().map(|c| cut(&hidden[c.clip], 1, c, TOKENS_PER_STEP)).collect();
-                let hidden = Tensor::stack(&parts, 1).to_kind(Kind::Float); // (layers, B, T, D)
-                net.head.forward(&hidden.unbind(0), true)
+                let hidden = stack(&parts, 1, 1).to_kind(Kind::Float); // (layers, B, T, D)
+                net.head.forward(&hidden.unbind(0), padding, true)
             }
         }
     }
@@ -116,6 +119,21 @@ const TOKENS_PER_STEP: usize = NUM_MEL_BINS / 16;
 
 fn cut(tensor: &Tensor, dim: i64, crop: &Crop, per_step: usize) -> Tensor {
     tensor.narrow(dim, (crop.start * per_step) as i64, (crop.steps * per_step) as i64)
+}
+
+/// Stacks tensors along a new dimension; those shorter in `dim` get zeros at its end.
+fn stack(parts: &[Tensor], new_dim: i64, dim: usize) -> Tensor {
+    let longest = parts.iter().map(|part| part.size()[dim]).max().unwrap_or(0);
+    let padded: Vec<Tensor> = parts
+        .iter()
+        .map(|part| {
+            let behind = 2 * (part.dim() - 1 - dim); // pad() counts from the last dimension
+            let mut amounts = vec![0; behind + 2];
+            amounts[behind + 1] = longest - part.size()[dim];
+            part.pad(&amounts, "constant", 0.0)
+        })
+        .collect();
+    Tensor::stack(&padded, new_dim)
 }
 
 /// Moves each clip's spectrum by up to `furthest` mel bins; the outermost bin fills the gap. Where `kin(n)`, clip n moves
@@ -196,6 +214,24 @@ mod tests {
         let b = fresh.forward(&net, &clips, &crops, &mut rng).token_scores;
         // Half precision keeps three digits.
         assert!((a - b).abs().max().double_value(&[]) < 2e-3);
+    }
+
+    #[test]
+    fn crops_of_several_lengths_score_as_alone() {
+        let mut config = TrainConfig { model: tiny_model(), ..TrainConfig::default() };
+        config.model.head.dropout = 0.0;
+        let (net, clips) = (AesaNet::new(&config.model), clips(2));
+        let mut rng = Pcg64::seed_from_u64(1);
+        let crops = [Crop { clip: 0, start: 0, steps: 2 }, Crop { clip: 1, start: 1, steps: 5 }];
+        for cache_hidden_mib in [0, 4096] {
+            let inputs = Inputs::new(&TrainConfig { cache_hidden_mib, ..config.clone() }, &net, &clips);
+            let together = inputs.forward(&net, &clips, &crops, &mut rng).clip_scores();
+            for (n, crop) in crops.iter().enumerate() {
+                let alone = inputs.forward(&net, &clips, core::slice::from_ref(crop), &mut rng).clip_scores();
+                let difference = (together.get(n as i64) - alone.get(0)).abs().max().double_value(&[]);
+                assert!(difference < 1e-5, "crop {n}, cache {cache_hidden_mib}: {difference}");
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod layers;
 pub mod loss;
 pub mod metrics;
 pub mod model;
+pub mod padding;
 pub mod pickle;
 pub mod predict;
 pub mod progress;

@@ -16,6 +16,7 @@ use tch::{Kind, Tensor};
 use crate::buffer::TripletBuffer;
 use crate::config::{TrainConfig, TripletConfig};
 use crate::model::Prediction;
+use crate::padding;
 
 /// Mean and standard deviation of the training targets per axis, on the scale of 0 to 10.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,9 +110,10 @@ impl Loss {
         let flat: Vec<f32> = z.iter().flatten().map(|v| *v as f32).collect();
         let truth = Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]); // (B, A)
         let token_z = self.scale.z_of_scores(&prediction.token_scores); // (B, T, A)
-        let clip_z = token_z.mean_dim(1, false, Kind::Float); // (B, A), since z is linear in the score
+        let mean = |x: &Tensor| padding::mean(x, prediction.padding.as_ref());
+        let clip_z = mean(&token_z); // (B, A), since z is linear in the score
         let clip = (&clip_z - &truth).square().mean(Kind::Float);
-        let frame = (token_z - truth.unsqueeze(1)).square().mean(Kind::Float);
+        let frame = mean(&(token_z - truth.unsqueeze(1)).square()).mean(Kind::Float);
         let mut total = &clip + &frame * self.frame_weight;
         let mut rank_value = 0.0;
         if self.rank_weight != 0.0 {
@@ -196,6 +198,7 @@ mod tests {
         Prediction {
             token_scores: Tensor::from_slice(scores).view([-1, 2, 4]),
             embedding: Tensor::from_slice(embedding).view([-1, 2]),
+            padding: None,
         }
     }
 
@@ -222,6 +225,23 @@ mod tests {
         assert!((batch.frame - 2.0).abs() < 1e-5, "{batch:?}");
         assert_eq!(batch.triplet, 0.0);
         assert!((batch.total.double_value(&[]) - 3.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_batch_with_padding_costs_the_mean_of_its_clips() {
+        let scale = TargetScale { mean: [5.0; 4], std: [1.0; 4] };
+        let loss = |prediction: &Prediction, targets: &[[f64; 4]]| {
+            let mut loss = Loss::new(&TrainConfig::default(), scale);
+            loss.of(prediction, speech(targets), &mut Pcg64::seed_from_u64(1)).total.double_value(&[])
+        };
+        let scores = [0.1, 0.3, 0.5, 0.7, 0.2, 0.4, 0.6, 0.8, 0.9, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0];
+        let mut batch = prediction(&scores, &[0.0; 4]);
+        batch.padding = padding::Padding::of(&[2, 1]);
+        let first = loss(&prediction(&scores[..8], &[0.0; 2]), &TARGETS[..1]);
+        let mut second = prediction(&scores[8..], &[0.0; 2]);
+        second.token_scores = second.token_scores.narrow(1, 0, 1);
+        let second = loss(&second, &TARGETS[1..]);
+        assert!((loss(&batch, &TARGETS) - 0.5 * (first + second)).abs() < 1e-5);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::beats::Beats;
 use crate::layers::{LayerNorm, Linear, uniform, xavier_normal};
+use crate::padding::{self, Padding};
 
 /// Encoder and head with their parameters, named `beats.*` and `head.*`.
 #[derive(Debug)]
@@ -35,10 +36,10 @@ impl AesaNet {
         Self { store, beats, head }
     }
 
-    /// Scores normalised fbank features `[B, F, 128]`.
-    pub fn forward(&self, features: &Tensor, train: bool) -> Prediction {
-        let encoded = self.beats.forward(features, train);
-        self.head.forward(&encoded.hidden[1..], train)
+    /// Scores normalised fbank features `[B, F, 128]`; `padding` says which of their tokens are none.
+    pub fn forward(&self, features: &Tensor, padding: Option<Padding>, train: bool) -> Prediction {
+        let encoded = self.beats.forward(features, padding.as_ref(), train);
+        self.head.forward(&encoded.hidden[1..], padding, train)
     }
 }
 
@@ -49,12 +50,14 @@ pub struct Prediction {
     pub token_scores: Tensor,
     /// The shared layer's output averaged over tokens, which the triplet loss compares: `[B, S]`.
     pub embedding: Tensor,
+    /// Which tokens are none; their scores mean nothing.
+    pub padding: Option<Padding>,
 }
 
 impl Prediction {
     /// Mean of the token scores, 0 to 1: `[B, A]`.
     pub fn clip_scores(&self) -> Tensor {
-        self.token_scores.mean_dim(1, false, Kind::Float)
+        padding::mean(&self.token_scores, self.padding.as_ref())
     }
 }
 
@@ -92,14 +95,14 @@ impl Head {
     }
 
     /// Scores the outputs of the encoder's blocks, `[B, T, D]` each.
-    pub fn forward(&self, hidden: &[Tensor], train: bool) -> Prediction {
+    pub fn forward(&self, hidden: &[Tensor], padding: Option<Padding>, train: bool) -> Prediction {
         let x = self.weighted_sum(hidden); // (B, T, D)
         let x = self.adapter.forward(&x); // (B, T, adapter_dim)
-        let x = self.blstm.forward(&x, train); // (B, T, 2 * lstm_dim)
+        let x = self.blstm.forward(&x, padding.as_ref(), train); // (B, T, 2 * lstm_dim)
         let shared = self.shared.forward(&x); // (B, T, S)
-        let embedding = shared.mean_dim(1, false, Kind::Float); // (B, S)
-        let token_scores = self.score(&shared.relu().dropout(self.dropout, train)); // (B, T, A)
-        Prediction { token_scores, embedding }
+        let embedding = padding::mean(&shared, padding.as_ref()); // (B, S)
+        let token_scores = self.score(&shared.relu().dropout(self.dropout, train), padding.as_ref()); // (B, T, A)
+        Prediction { token_scores, embedding, padding }
     }
 
     /// Sets the branches' biases so that an untrained head says about `mean` (0 to 1, per axis).
@@ -123,7 +126,7 @@ impl Head {
     /// The four branches at once: self-attention, linear, sigmoid. `[B, T, S]` to `[B, T, A]`.
     ///
     /// The branches' matrices are stacked, since four times the heads in one call is faster than four calls.
-    fn score(&self, x: &Tensor) -> Tensor {
+    fn score(&self, x: &Tensor, padding: Option<&Padding>) -> Tensor {
         let (heads, axes) = (self.attention_heads, NUM_AXES as i64);
         let stack = |pick: fn(&Branch) -> &Tensor| {
             let parts: Vec<&Tensor> = self.branches.iter().map(pick).collect();
@@ -138,7 +141,7 @@ impl Head {
             &qkv[0],
             &qkv[1],
             &qkv[2],
-            None::<&Tensor>,
+            padding.map(Padding::key_mask),
             0.0,
             false,
             None,
@@ -211,9 +214,15 @@ impl Blstm {
     /// `[B, T, in]` to `[B, T, 2 * dim]`, states zero at both ends. There is no dropout between layers.
     ///
     /// Time goes first, since oneDNN's LSTM spends twice as long on clips first.
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+    fn forward(&self, x: &Tensor, padding: Option<&Padding>, train: bool) -> Tensor {
         let state = Tensor::zeros([2 * self.layers, x.size()[0], self.dim], (Kind::Float, Device::Cpu));
         let parameters: Vec<&Tensor> = self.parameters.iter().collect();
+        if let Some(padding) = padding {
+            return padding.packed(x, |data, sizes| {
+                let states = [&state, &state];
+                Tensor::lstm_data(data, sizes, &states, &parameters, true, self.layers, 0.0, train, true).0
+            });
+        }
         let x = x.transpose(0, 1).contiguous(); // (T, B, in)
         let y = x.lstm(&[&state, &state], &parameters, true, self.layers, 0.0, train, true, false).0;
         y.transpose(0, 1) // (T, B, 2*dim) to (B, T, 2*dim)
@@ -230,7 +239,7 @@ mod tests {
         tch::manual_seed(3);
         let net = AesaNet::new(&tiny_model());
         let x = Tensor::randn([2, 11, 16], (Kind::Float, Device::Cpu));
-        let stacked = net.head.score(&x);
+        let stacked = net.head.score(&x, None);
         for (axis, branch) in net.head.branches.iter().enumerate() {
             let qkv = x.linear(&branch.in_proj_weight, Some(&branch.in_proj_bias)).chunk(3, 2);
             let heads = |y: &Tensor| y.unflatten(2, [4, 4]).transpose(1, 2);
@@ -247,7 +256,7 @@ mod tests {
         let mut net = AesaNet::new(&tiny_model());
         net.head.centre_scores([0.7, 0.3, 0.5, 0.5]);
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
-        let scores = net.forward(&features, false).clip_scores();
+        let scores = net.forward(&features, None, false).clip_scores();
         assert_eq!(scores.size(), [3, 4]);
         assert!((scores.double_value(&[0, 0]) - 0.7).abs() < 0.15);
         assert!((scores.double_value(&[0, 1]) - 0.3).abs() < 0.15);
@@ -257,9 +266,61 @@ mod tests {
     fn a_clip_scores_the_same_alone_and_in_a_batch() {
         let net = AesaNet::new(&tiny_model());
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
-        let together = net.forward(&features, false).token_scores;
-        let alone = net.forward(&features.narrow(0, 1, 1), false).token_scores;
+        let together = net.forward(&features, None, false).token_scores;
+        let alone = net.forward(&features.narrow(0, 1, 1), None, false).token_scores;
         assert!((together.narrow(0, 1, 1) - alone).abs().max().double_value(&[]) < 1e-5);
+    }
+
+    /// The largest difference between clips of a batch and the same clips alone, over their own tokens.
+    fn difference(batch: &Tensor, alone: &[Tensor]) -> f64 {
+        let of = |(n, alone): (usize, &Tensor)| {
+            let own = batch.get(n as i64).narrow(0, 0, alone.size()[1]);
+            (own - alone.get(0)).abs().max().double_value(&[])
+        };
+        alone.iter().enumerate().map(of).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn no_stage_hears_the_padding_of_a_batch() {
+        tch::manual_seed(1);
+        let net = AesaNet::new(&tiny_model());
+        let steps = [3_i64, 7, 1, 5];
+        let clips: Vec<Tensor> =
+            steps.iter().map(|n| Tensor::randn([1, 16 * n, 128], (Kind::Float, Device::Cpu))).collect();
+        let longest = 16 * 7;
+        // Not zeros: what stands in the padding must not matter.
+        let pad = |clip: &Tensor| clip.pad([0, 0, 0, longest - clip.size()[1]], "constant", 3.0);
+        let batch = Tensor::cat(&clips.iter().map(pad).collect::<Vec<_>>(), 0);
+        let padding = || Padding::of(&steps.map(|n| 8 * n));
+
+        // Positional convolution and attention, block by block.
+        let together = net.beats.forward(&batch, padding().as_ref(), false).hidden;
+        let alone: Vec<Vec<Tensor>> =
+            clips.iter().map(|c| net.beats.forward(c, None, false).hidden).collect();
+        for (layer, together) in together.iter().enumerate() {
+            let alone: Vec<Tensor> = alone.iter().map(|hidden| hidden[layer].shallow_clone()).collect();
+            assert!(difference(together, &alone) < 1e-5, "hidden state {layer}");
+        }
+        // The BLSTM and the branches' attention.
+        let x = Tensor::randn([4, 56, 16], (Kind::Float, Device::Cpu));
+        let part = |n: usize| x.narrow(0, n as i64, 1).narrow(1, 0, 8 * steps[n]);
+        let y = net.head.blstm.forward(&x, padding().as_ref(), false);
+        let alone: Vec<Tensor> = (0..4).map(|n| net.head.blstm.forward(&part(n), None, false)).collect();
+        assert!(difference(&y, &alone) < 1e-5, "BLSTM");
+        let y = net.head.score(&x, padding().as_ref());
+        let alone: Vec<Tensor> = (0..4).map(|n| net.head.score(&part(n), None)).collect();
+        assert!(difference(&y, &alone) < 1e-5, "branches");
+        // All of it, with the means.
+        let y = net.forward(&batch, padding(), false);
+        for (n, clip) in clips.iter().enumerate() {
+            let alone = net.forward(clip, None, false);
+            let close =
+                |a: &Tensor, b: &Tensor| (a.get(n as i64) - b.get(0)).abs().max().double_value(&[]) < 1e-5;
+            assert!(
+                close(&y.clip_scores(), &alone.clip_scores()) && close(&y.embedding, &alone.embedding),
+                "clip {n}"
+            );
+        }
     }
 
     #[test]
@@ -269,7 +330,7 @@ mod tests {
         let net = AesaNet::new(&config);
         let hidden: Vec<Tensor> =
             (0..2).map(|_| Tensor::randn([3, 16, 24], (Kind::Float, Device::Cpu))).collect();
-        let loss = || net.head.forward(&hidden, true).token_scores.square().sum(Kind::Float);
+        let loss = || net.head.forward(&hidden, None, true).token_scores.square().sum(Kind::Float);
         loss().backward();
         for name in [
             "adapter.weight",

@@ -33,8 +33,7 @@ use crate::weights::{self, NamedTensors};
 ///
 /// # Errors
 /// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, the run to resume
-/// is finished or was begun with another config or corpus, clips of several lengths are to share a batch, or the loss
-/// stops being a number.
+/// is finished or was begun with another config or corpus, or the loss stops being a number.
 pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, resume: bool) -> Result<RunInfo> {
     set_threads(config.threads);
     tch::manual_seed(config.seed as i64);
@@ -43,7 +42,6 @@ pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, resume: bool) -> R
 
     let clips = dataset::load(corpus, "train", Kind::Half)?;
     let validation = dataset::load(corpus, "validation", Kind::Float)?;
-    check_lengths(&config, &clips)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
     let mut net = build(&config, &scale, start)?;
     let mut info = RunInfo {
@@ -328,28 +326,6 @@ fn count_parameters(net: &AesaNet) -> [usize; 2] {
         parameters.iter().filter(|p| !learning || p.requires_grad()).map(|p| p.numel()).sum()
     };
     [count(true), count(false)]
-}
-
-/// Clips of one batch must be of one length.
-fn check_lengths(config: &TrainConfig, clips: &[Clip]) -> Result<()> {
-    let takes_whole_clips = config.crop_steps == 0 || config.final_full_epochs > 0;
-    if config.batch_size == 1 || clips.is_empty() {
-        return Ok(());
-    }
-    let least = if takes_whole_clips { config.window_steps } else { config.crop_steps };
-    let length = |clip: &Clip| clip.num_steps().min(least);
-    match clips.iter().find(|clip| length(clip) != length(&clips[0])) {
-        None => Ok(()),
-        Some(other) => bail!(
-            "batch_size is {} but clips {} and {} give {} and {} steps: set batch_size = 1, or crop_steps to \
-             the shortest clip's steps and final_full_epochs = 0",
-            config.batch_size,
-            clips[0].id,
-            other.id,
-            length(&clips[0]),
-            length(other)
-        ),
-    }
 }
 
 /// MSE in z over all axes, and metrics per axis on the scale of 0 to 10.

@@ -1,0 +1,110 @@
+//! Clips of several lengths in one batch: shorter ones are padded at the end, and nothing may hear the padding.
+//!
+//! Four places would: the positional convolution (padded tokens are zeroed, as beyond the end of a clip alone), the
+//! attention (padded keys are masked), the backward LSTM (it runs over packed clips) and every mean over tokens.
+
+use tch::{Kind, Tensor};
+
+/// Which tokens of a batch `[B, T]` are padding.
+#[derive(Debug)]
+pub struct Padding {
+    /// Tokens of each clip.
+    lengths: Vec<i64>,
+    /// 1 for a clip's own tokens, 0 for padding: `[B, T, 1]`.
+    keep: Tensor,
+    /// 0 for a clip's own tokens, minus infinity for padding: `[B, 1, 1, T]`.
+    key_mask: Tensor,
+}
+
+impl Padding {
+    /// The padding of clips with these numbers of tokens; `None` where all have the same.
+    pub fn of(lengths: &[i64]) -> Option<Self> {
+        let longest = lengths.iter().copied().max()?;
+        if lengths.iter().all(|length| *length == longest) {
+            return None;
+        }
+        let position = Tensor::arange(longest, (Kind::Int64, tch::Device::Cpu)).unsqueeze(0); // (1, T)
+        let is_padding = position.ge_tensor(&Tensor::from_slice(lengths).unsqueeze(1)); // (B, T)
+        let keep = is_padding.logical_not().to_kind(Kind::Float).unsqueeze(2);
+        let key_mask = Tensor::zeros_like(&keep).squeeze_dim(2).masked_fill(&is_padding, f64::NEG_INFINITY);
+        Some(Self { lengths: lengths.to_vec(), keep, key_mask: key_mask.unsqueeze(1).unsqueeze(1) })
+    }
+
+    /// `[B, T, D]` with zeros in place of padded tokens.
+    pub fn zero(&self, x: &Tensor) -> Tensor {
+        x * &self.keep
+    }
+
+    /// What is added to attention logits `[B, H, T, T]`: `[B, 1, 1, T]`.
+    pub fn key_mask(&self) -> &Tensor {
+        &self.key_mask
+    }
+
+    /// Mean over each clip's own tokens: `[B, T, D]` to `[B, D]`.
+    pub fn mean(&self, x: &Tensor) -> Tensor {
+        let counts = Tensor::from_slice(&self.lengths).to_kind(Kind::Float).unsqueeze(1); // (B, 1)
+        self.zero(x).sum_dim_intlist([1].as_slice(), false, Kind::Float) / counts
+    }
+
+    /// Runs `lstm` over the clips without their padding. It gets `[sum of lengths, D]`, packed, and the sizes of its
+    /// steps, and gives `[sum of lengths, E]`; all is `[B, T, D]` to `[B, T, E]`, padded tokens zero.
+    pub fn packed(&self, x: &Tensor, lstm: impl FnOnce(&Tensor, &Tensor) -> Tensor) -> Tensor {
+        let mut order: Vec<i64> = (0..self.lengths.len() as i64).collect();
+        order.sort_by_key(|clip| -self.lengths[*clip as usize]);
+        let mut places = vec![0; order.len()];
+        order.iter().zip(0_i64..).for_each(|(clip, place)| places[*clip as usize] = place);
+        let sorted: Vec<i64> = order.iter().map(|clip| self.lengths[*clip as usize]).collect();
+
+        let x = x.index_select(0, &Tensor::from_slice(&order));
+        let (data, sizes) = x.internal_pack_padded_sequence(&Tensor::from_slice(&sorted), true);
+        let y = lstm(&data, &sizes);
+        let (y, _) = Tensor::internal_pad_packed_sequence(&y, &sizes, true, 0.0, x.size()[1]);
+        y.index_select(0, &Tensor::from_slice(&places))
+    }
+}
+
+/// Mean over tokens, `[B, T, D]` to `[B, D]`.
+pub fn mean(x: &Tensor, padding: Option<&Padding>) -> Tensor {
+    match padding {
+        Some(padding) => padding.mean(x),
+        None => x.mean_dim(1, false, Kind::Float),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn equal_lengths_need_no_padding() {
+        assert!(Padding::of(&[]).is_none());
+        assert!(Padding::of(&[8, 8]).is_none());
+        assert!(Padding::of(&[8, 16]).is_some());
+    }
+
+    #[test]
+    fn means_and_zeros_leave_the_padding_out() {
+        let padding = Padding::of(&[1, 3]).unwrap();
+        let x = Tensor::from_slice(&[1.0f32, 50.0, 60.0, 1.0, 2.0, 6.0]).view([2, 3, 1]);
+        assert_eq!(Vec::<f32>::try_from(padding.mean(&x).flatten(0, 1)).unwrap(), [1.0, 3.0]);
+        assert_eq!(
+            Vec::<f32>::try_from(padding.zero(&x).flatten(0, 2)).unwrap(),
+            [1.0, 0.0, 0.0, 1.0, 2.0, 6.0]
+        );
+        let mask = Vec::<f32>::try_from(padding.key_mask().flatten(0, 3)).unwrap();
+        assert_eq!(mask, [0.0, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn packing_keeps_clips_in_their_places() {
+        let padding = Padding::of(&[2, 4, 3]).unwrap();
+        let x = Tensor::randn([3, 4, 5], (Kind::Float, Device::Cpu));
+        let y = padding.packed(&x, |data, _| {
+            assert_eq!(data.size(), [9, 5]);
+            data * 2.0
+        });
+        assert_eq!(y, padding.zero(&x) * 2.0);
+    }
+}
