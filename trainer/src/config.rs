@@ -67,7 +67,7 @@ pub struct TrainConfig {
     /// it off, as in the paper. Where it is on, the clips of one family share a batch and are cropped alike.
     pub rank_weight: f64,
     /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed
-    /// anew each epoch.
+    /// anew each epoch, unless `train --cache` keeps them on disk.
     pub cache_hidden_mib: usize,
 
     /// A run folder or safetensors file to start from.

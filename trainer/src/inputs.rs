@@ -1,16 +1,21 @@
 //! What a training step reads: crops of features, or of hidden states that a frozen encoder computed once.
 
+use std::path::Path;
+
 use aesa::fbank::{NORM_MEAN, NORM_STD, NUM_MEL_BINS};
 use aesa::score::FRAMES_PER_STEP;
+use anyhow::Result;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use tch::{Kind, Tensor};
 
+use crate::cache::HiddenCache;
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
-use crate::model::{AesaNet, Prediction};
+use crate::model::{AesaNet, ENCODER_PREFIX, Prediction};
 use crate::padding::Padding;
 use crate::progress;
+use crate::weights;
 
 /// A part of a clip, in steps of 160 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,28 +60,50 @@ pub enum Inputs {
 impl Inputs {
     /// Chooses the way that the config allows: hidden states if the encoder is frozen, features stay as they are, no
     /// clip exceeds the window, and they fit in `cache_hidden_mib`.
-    pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip]) -> Self {
+    ///
+    /// With `cache` they may be of any size: they are kept in that folder and mapped from it.
+    ///
+    /// # Errors
+    /// Where the cache cannot be written.
+    pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip], cache: Option<&Path>) -> Result<Self> {
         let encoder = &config.model.encoder;
         let bytes_per_step =
             TOKENS_PER_STEP * (encoder.encoder_layers * encoder.encoder_embed_dim * 2) as usize;
         let bytes = clips.iter().map(|c| c.num_steps() * bytes_per_step).sum::<usize>();
-        let fits = bytes <= config.cache_hidden_mib << 20
+        let fits = (cache.is_some() || bytes <= config.cache_hidden_mib << 20)
             && clips.iter().all(|c| c.num_steps() <= config.window_steps);
         let &TrainConfig { freeze_encoder: frozen, time_mask, mel_mask, gain_db, mel_shift, .. } = config;
         let is_plain = time_mask == 0 && mel_mask == 0 && gain_db == 0.0 && mel_shift == 0;
         if !(frozen && is_plain && fits) {
-            return Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift };
+            return Ok(Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift });
         }
+        let cache = cache.map(|folder| {
+            let mut parameters = weights::snapshot(&net.store);
+            parameters.retain(|name, _| name.starts_with(ENCODER_PREFIX));
+            HiddenCache::open(folder, encoder, &parameters)
+        });
+        let cache = cache.transpose()?;
+        let mut origins = [0; 3];
         let bar = progress::bar(clips.len() as u64, "hidden states");
         let hidden = clips.iter().map(|clip| {
             bar.inc(1);
-            let features = clip.features.unsqueeze(0).to_kind(Kind::Float); // (1, F, 128)
-            let encoded = tch::no_grad(|| net.beats.forward(&features, None, false));
-            Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half) // (layers, T, D)
+            let compute = || {
+                let features = clip.features.unsqueeze(0).to_kind(Kind::Float); // (1, F, 128)
+                let encoded = tch::no_grad(|| net.beats.forward(&features, None, false));
+                Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half) // (layers, T, D)
+            };
+            let Some(cache) = &cache else { return Ok(compute()) };
+            let (hidden, origin) = cache.get(&clip.features, compute)?;
+            origins[origin as usize] += 1;
+            Ok(hidden)
         });
-        let hidden = hidden.collect();
+        let hidden = hidden.collect::<Result<_>>()?;
         bar.finish_and_clear();
-        Self::Hidden(hidden)
+        if cache.is_some() {
+            let [kept, new, replaced] = origins;
+            eprintln!("hidden states: {kept} from the cache, {new} new, {replaced} damaged and made again");
+        }
+        Ok(Self::Hidden(hidden))
     }
 
     /// Scores crops in training mode; shorter ones are padded.
@@ -204,9 +231,9 @@ mod tests {
         let mut config = TrainConfig { model: tiny_model(), ..TrainConfig::default() };
         config.model.head.dropout = 0.0;
         let (net, clips) = (AesaNet::new(&config.model), clips(3));
-        let cached = Inputs::new(&config, &net, &clips);
+        let cached = Inputs::new(&config, &net, &clips, None).unwrap();
         assert!(matches!(cached, Inputs::Hidden(_)));
-        let fresh = Inputs::new(&TrainConfig { cache_hidden_mib: 0, ..config }, &net, &clips);
+        let fresh = Inputs::new(&TrainConfig { cache_hidden_mib: 0, ..config }, &net, &clips, None).unwrap();
         assert!(matches!(fresh, Inputs::Features { frozen: true, .. }));
         let crops = [Crop { clip: 2, start: 0, steps: 6 }, Crop { clip: 0, start: 0, steps: 6 }];
         let mut rng = Pcg64::seed_from_u64(1);
@@ -224,7 +251,8 @@ mod tests {
         let mut rng = Pcg64::seed_from_u64(1);
         let crops = [Crop { clip: 0, start: 0, steps: 2 }, Crop { clip: 1, start: 1, steps: 5 }];
         for cache_hidden_mib in [0, 4096] {
-            let inputs = Inputs::new(&TrainConfig { cache_hidden_mib, ..config.clone() }, &net, &clips);
+            let inputs =
+                Inputs::new(&TrainConfig { cache_hidden_mib, ..config.clone() }, &net, &clips, None).unwrap();
             let together = inputs.forward(&net, &clips, &crops, &mut rng).clip_scores();
             for (n, crop) in crops.iter().enumerate() {
                 let alone = inputs.forward(&net, &clips, core::slice::from_ref(crop), &mut rng).clip_scores();

@@ -11,6 +11,7 @@
 pub mod adam;
 pub mod beats;
 pub mod buffer;
+pub mod cache;
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;

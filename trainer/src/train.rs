@@ -26,6 +26,15 @@ use crate::resume;
 use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash};
 use crate::weights::{self, NamedTensors};
 
+/// What decides how a run is made, but not what comes out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Goes on with an interrupted run.
+    pub resume: bool,
+    /// Folder that keeps the hidden states of a frozen encoder for later runs.
+    pub cache: Option<&'a Path>,
+}
+
 /// Trains on a corpus folder and fills a run folder; gives the best validation MSE (in z).
 ///
 /// The best weights so far and the whole state are on disk after every epoch. With `resume`, a run that was interrupted
@@ -34,11 +43,12 @@ use crate::weights::{self, NamedTensors};
 /// # Errors
 /// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, the run to resume
 /// is finished or was begun with another config or corpus, or the loss stops being a number.
-pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, resume: bool) -> Result<RunInfo> {
+pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, options: Options<'_>) -> Result<RunInfo> {
     set_threads(config.threads);
     tch::manual_seed(config.seed as i64);
     let (config, start) = resolve_init(config)?;
-    let mut run = if resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out, &config)? };
+    let mut run =
+        if options.resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out, &config)? };
 
     let clips = dataset::load(corpus, "train", Kind::Half)?;
     let validation = dataset::load(corpus, "validation", Kind::Float)?;
@@ -73,7 +83,7 @@ pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, resume: bool) -> R
         run.restore(records);
         eprintln!("goes on after epoch {}", course.epoch);
     }
-    let inputs = Inputs::new(&config, &net, &clips);
+    let inputs = Inputs::new(&config, &net, &clips, options.cache)?;
     let bar = progress::bar((config.epochs * learner.batches_per_epoch) as u64, "training");
     bar.set_position((course.epoch * learner.batches_per_epoch) as u64);
     while course.epoch < course.end {

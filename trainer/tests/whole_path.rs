@@ -159,6 +159,20 @@ fn train_measure_export() {
         file.tensor("beats.encoder.layers.0.fc1.weight").unwrap().data().to_vec()
     };
     assert!(encoder("run") == encoder("tuned"));
+
+    // Hidden states from the cache give the same head as hidden states from memory.
+    let cache = path("cache");
+    for (out, expected) in
+        [("cached", "0 from the cache, 48 new"), ("cached-again", "48 from the cache, 0 new")]
+    {
+        let out = path(out);
+        let arguments = ["train", "--config", &config, "--corpus", &corpus, "--out", &out, "--cache", &cache];
+        let rest = ["--set", &init, "--set", "freeze_encoder=true", "--set", "epochs=2"];
+        let output = trainer(&[&arguments[..], &rest].concat());
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && log.contains(expected), "{log}");
+    }
+    assert!(weights("cached") == weights("tuned") && weights("cached-again") == weights("tuned"));
 }
 
 /// Every column of a run's metrics.csv but the times.
