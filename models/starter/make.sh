@@ -20,12 +20,12 @@ bash trainer/corpus/recipes/voices.sh "$work/audio/voices"
 [ -e "$corpus/corpus.json" ] ||
     "$trainer" synth --config trainer/corpus/recipes/starter.toml --audio "$work/audio" --labels "$labels" --out "$corpus"
 
-train() { # RECIPE RUN [--set KEY=VALUE]...
+train() { # RECIPE RUN [OPTION]...
     local recipe=$1 run=$work/$2
     shift 2
     [ -e "$run/done" ] && return
-    rm -rf "$run"
-    "$trainer" train --config "trainer/recipes/$recipe.toml" --corpus "$corpus" --out "$run" "$@"
+    grep -qs '"finished": true' "$run/run.json" ||
+        "$trainer" train --resume --config "trainer/recipes/$recipe.toml" --corpus "$corpus" --out "$run" "$@"
     for split in validation test ladders; do
         "$trainer" eval --model "$run" --corpus "$corpus" --split "$split" > "$run/eval-$split.txt"
     done
@@ -36,7 +36,7 @@ train starter starter
 for seed in 1 2 3; do
     for alpha in 0.2 0.0; do
         train starter-head "head-alpha$alpha-seed$seed" --set "init=$work/starter" --set init_parts=encoder \
-            --set "triplet.alpha=$alpha" --set "seed=$seed"
+            --cache "$work/hidden" --set "triplet.alpha=$alpha" --set "seed=$seed"
     done
 done
 python3 models/starter/tables.py "$work" > "$work/tables.md"
