@@ -170,21 +170,22 @@ impl Loss {
 }
 
 /// `softness * softplus(-d / softness)`, averaged over axes and pairs of one domain; `d` is how far the clip with
-/// the higher target is scored above the other. Pairs with targets closer than `LEAST_DIFFERENCE` do not count.
+/// the higher target is scored above the other. The closer the targets are, within `FULL_DIFFERENCE`, the less a pair
+/// counts.
 fn rank_loss(clip_z: &Tensor, truth: &Tensor, domains: &[Domain]) -> Tensor {
     let differences = |x: &Tensor| x.unsqueeze(1) - x.unsqueeze(0); // (B, B, A)
     let domains = Tensor::from_slice(&domains.iter().map(|d| *d as i64).collect::<Vec<_>>());
     let same_domain = domains.unsqueeze(1).eq_tensor(&domains.unsqueeze(0)).unsqueeze(2); // (B, B, 1)
-    let counts = differences(truth).gt(LEAST_DIFFERENCE).logical_and(&same_domain).to_kind(Kind::Float);
+    let counts = (differences(truth) / FULL_DIFFERENCE).clamp(0.0, 1.0) * same_domain; // (B, B, A)
     let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS;
-    (softplus * &counts).sum(Kind::Float) / counts.sum(Kind::Float).clamp_min(1.0)
+    (softplus * &counts).sum(Kind::Float) / counts.sum(Kind::Float).clamp_min(1e-3)
 }
 
 /// Where the ranking loss bends, in z: pairs further apart than a few times this, in the right order, cost nothing.
 const SOFTNESS: f64 = 0.2;
 
-/// Targets closer than this, in z, have no order.
-const LEAST_DIFFERENCE: f64 = 1e-3;
+/// Pairs whose targets are this far apart, in z, count in full.
+const FULL_DIFFERENCE: f64 = 0.25;
 
 #[cfg(test)]
 mod tests {
