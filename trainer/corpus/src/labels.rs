@@ -55,6 +55,10 @@ impl Domain {
             ("AudioSet", Domain::Sound),
         ];
         let lower = path.to_lowercase();
+        // PAM's clips lie in `PAM/human_eval/audio/...` and `PAM/human_eval/music/...`.
+        if let Some((_, inner)) = lower.split_once("pam/human_eval/") {
+            return Some(if inner.starts_with("music/") { Self::Music } else { Self::Sound });
+        }
         let starts = |component: &str, corpus: &str| component.starts_with(&corpus.to_lowercase());
         lower.split('/').find_map(|component| {
             CORPORA.iter().find(|(corpus, _)| starts(component, corpus)).map(|(_, d)| *d)
@@ -390,6 +394,19 @@ mod tests {
             assert!(expected(&error), "{name}: {error:?}");
         }
         assert!(matches!(read_ratings("/no/such/file"), Err(LabelsError::Io { .. })));
+    }
+
+    #[test]
+    fn corpora_tell_the_domain() {
+        for (path, domain) in [
+            ("/your_path/cv-corpus-13.0-2023-03-09/en/clips/a.mp3", Some(Domain::Speech)),
+            ("/your_path/unbalanced_train_segments/audio/a.flac", Some(Domain::Sound)),
+            ("/your_path/PAM/human_eval/audio/audiogen_m/a.wav", Some(Domain::Sound)),
+            ("/your_path/PAM/human_eval/music/musicldm/a.wav", Some(Domain::Music)),
+            ("audiomos2025-track2-sys0v-utt0d", None),
+        ] {
+            assert_eq!(Domain::of_path(path), domain, "{path}");
+        }
     }
 
     #[test]
