@@ -8,6 +8,8 @@ use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
 use aesa_corpus::labels::Domain;
 use aesa_corpus::manifest;
+use aesa_corpus::table::RatedClip;
+use aesa_media::{AudioFile, MediaError, MonoReader};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
@@ -19,8 +21,8 @@ use crate::progress;
 pub struct Clip {
     /// Its id in the corpus.
     pub id: String,
-    /// What it holds.
-    pub domain: Domain,
+    /// What it holds, where that is known.
+    pub domain: Option<Domain>,
     /// The system that made it, where there is one.
     pub system: Option<String>,
     /// The clips made from one clean mix have the same number.
@@ -59,17 +61,9 @@ pub fn load(corpus: &Path, split: &str, kind: Kind) -> Result<Vec<Clip>> {
     let rows = manifest::read_clips(corpus.join(format!("{split}.csv")))?;
     let bar = progress::bar(rows.len() as u64, &format!("{split}: features"));
     let clips = rows.into_par_iter().map(|row| {
-        let features = read_features(&corpus.join(&row.path), kind)?;
+        let file = corpus.join(&row.path);
         bar.inc(1);
-        let system = Some(row.system.clone()).filter(|s| !s.is_empty());
-        Ok(Clip {
-            targets: row.scores(),
-            id: row.sample_id,
-            domain: row.domain,
-            system,
-            family: row.family,
-            features,
-        })
+        read_clip(row.into(), &file, kind).with_context(|| format!("cannot read {}", file.display()))
     });
     let clips = clips.collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();
@@ -79,18 +73,77 @@ pub fn load(corpus: &Path, split: &str, kind: Kind) -> Result<Vec<Clip>> {
     Ok(clips)
 }
 
+/// Reads the features of a clip of a table; `file` is where its audio lies.
+///
+/// # Errors
+/// As [`read_features`]; the message does not name the file.
+pub fn read_clip(clip: RatedClip, file: &Path, kind: Kind) -> Result<Clip> {
+    let features = read_segment(file, clip.start_s, clip.end_s, kind)?;
+    let RatedClip { sample_id: id, domain, system, family, scores: targets, .. } = clip;
+    Ok(Clip { id, domain, system, family, targets, features })
+}
+
 /// Features of one audio file, cut to whole steps: `[steps * 16, 128]`.
 ///
 /// # Errors
 /// Where the file cannot be read or is shorter than one step (2800 samples at 16 kHz).
 pub fn read_features(path: &Path, kind: Kind) -> Result<Tensor> {
-    let waveform =
-        aesa_media::read_mono_16k(path).with_context(|| format!("cannot read {}", path.display()))?;
+    read_segment(path, None, None, kind).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Features of a part of a file, in seconds: those of a file that holds this part alone.
+fn read_segment(path: &Path, start_s: Option<f64>, end_s: Option<f64>, kind: Kind) -> Result<Tensor> {
+    let waveform = read_waveform(path, start_s, end_s)?;
     let features = normalised_fbank(&waveform);
     let num_frames = features.len() / NUM_MEL_BINS / FRAMES_PER_STEP * FRAMES_PER_STEP;
     if num_frames == 0 {
-        bail!("{} is too short: {} samples at 16 kHz, 2800 are needed", path.display(), waveform.len());
+        bail!("too short: {} samples at 16 kHz, 2800 are needed", waveform.len());
     }
     let whole = &features[..num_frames * NUM_MEL_BINS];
     Ok(Tensor::from_slice(whole).view([num_frames as i64, NUM_MEL_BINS as i64]).to_kind(kind))
+}
+
+/// The part's samples; what lies before it is decoded and dropped chunk by chunk.
+fn read_waveform(path: &Path, start_s: Option<f64>, end_s: Option<f64>) -> Result<Vec<f32>, MediaError> {
+    let mut reader = MonoReader::new(AudioFile::open_segment(path, start_s, end_s)?)?;
+    let mut samples = Vec::new();
+    while let Some(chunk) = reader.next_chunk()? {
+        samples.extend_from_slice(chunk);
+    }
+    Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_file_gives_what_a_file_of_that_part_gives() {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, part) = (folder.path().join("whole.wav"), folder.path().join("part.wav"));
+        let spec = hound::WavSpec {
+            channels: 2,
+            sample_rate: 44_100,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let sample = |n: usize| ((n as f32 * 0.05).sin() * (n % 1000) as f32 * 20.0) as i16;
+        for (path, range) in [(&whole, 0..2 * 44_100 * 3), (&part, 2 * 22_050..2 * 55_125)] {
+            let mut writer = hound::WavWriter::create(path, spec).unwrap();
+            range.for_each(|n| writer.write_sample(sample(n)).unwrap());
+            writer.finalize().unwrap();
+        }
+        let segment = |start, end| read_segment(&whole, start, end, Kind::Float);
+        let expected = read_features(&part, Kind::Float).unwrap();
+        assert_eq!(segment(Some(0.5), Some(1.25)).unwrap(), expected);
+        assert!(segment(Some(0.6), Some(1.35)).unwrap() != expected);
+        assert_eq!(segment(None, Some(9.0)).unwrap(), read_features(&whole, Kind::Float).unwrap());
+        let error = |start, end| format!("{:#}", segment(start, end).unwrap_err());
+        assert!(
+            error(Some(1.0), Some(1.1)).contains("too short: 1600 samples"),
+            "{}",
+            error(Some(1.0), Some(1.1))
+        );
+        assert!(error(Some(3.5), None).contains("no audio samples"), "{}", error(Some(3.5), None));
+    }
 }

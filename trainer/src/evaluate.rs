@@ -203,7 +203,7 @@ pub fn score_split(model: &Model, corpus: &Path, split: &str) -> Result<Vec<Scor
     let scored = clips.into_iter().zip(scores).map(|(clip, prediction)| Scored {
         id: clip.id,
         system: clip.system,
-        domain: Some(clip.domain.name().to_string()),
+        domain: clip.domain.map(|d| d.name().to_string()),
         prediction,
         truth: clip.targets,
     });

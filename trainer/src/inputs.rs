@@ -217,7 +217,7 @@ mod tests {
     fn clips(count: usize) -> Vec<Clip> {
         let clip = |n| Clip {
             id: format!("{n}"),
-            domain: Domain::Speech,
+            domain: Some(Domain::Speech),
             system: None,
             family: None,
             targets: [5.0; 4],

@@ -1,10 +1,10 @@
 //! Trains, evaluates and exports AESA-Net.
 //!
 //! ```text
-//! corpus --> dataset --> model (beats + head) --> loss (+ buffer) --> train --> metrics
-//!            fbank from the engine                                     |
-//!                                                                      v
-//!                                            run folder: best.safetensors --> aesa-export: model.onnx
+//! corpus folder, tables --> listing --> dataset --> model (beats + head) --> loss (+ buffer) --> train --> metrics
+//!                                       fbank from the engine                                     |
+//!                                                                                                 v
+//!                                                       run folder: best.safetensors --> aesa-export: model.onnx
 //! ```
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod export;
 pub mod inputs;
 pub mod layers;
+pub mod listing;
 pub mod loss;
 pub mod metrics;
 pub mod model;

@@ -72,8 +72,8 @@ pub struct BatchLoss {
 pub struct Truth<'a> {
     /// Targets on the scale of 0 to 10, one per clip.
     pub targets: &'a [[f64; NUM_AXES]],
-    /// Domains, one per clip.
-    pub domains: &'a [Domain],
+    /// Domains, one per clip; clips without a domain are ranked among themselves.
+    pub domains: &'a [Option<Domain>],
 }
 
 /// Computes losses and keeps the triplet buffer.
@@ -171,10 +171,10 @@ impl Loss {
 
 /// `softness * softplus(-d / softness)`, averaged over axes and pairs of one domain; `d` is how far the clip with
 /// the higher target is scored above the other. The closer the targets are, within `FULL_DIFFERENCE`, the less a pair
-/// counts.
-fn rank_loss(clip_z: &Tensor, truth: &Tensor, domains: &[Domain]) -> Tensor {
+/// counts. Clips without a domain count among themselves.
+fn rank_loss(clip_z: &Tensor, truth: &Tensor, domains: &[Option<Domain>]) -> Tensor {
     let differences = |x: &Tensor| x.unsqueeze(1) - x.unsqueeze(0); // (B, B, A)
-    let domains = Tensor::from_slice(&domains.iter().map(|d| *d as i64).collect::<Vec<_>>());
+    let domains = Tensor::from_slice(&domains.iter().map(|d| d.map_or(-1, |d| d as i64)).collect::<Vec<_>>());
     let same_domain = domains.unsqueeze(1).eq_tensor(&domains.unsqueeze(0)).unsqueeze(2); // (B, B, 1)
     let counts = (differences(truth) / FULL_DIFFERENCE).clamp(0.0, 1.0) * same_domain; // (B, B, A)
     let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn speech(targets: &[[f64; 4]]) -> Truth<'_> {
-        Truth { targets, domains: &[Domain::Speech; 2][..targets.len()] }
+        Truth { targets, domains: &[Some(Domain::Speech); 2][..targets.len()] }
     }
 
     #[test]
@@ -268,13 +268,15 @@ mod tests {
     #[test]
     fn ranking_counts_pairs_of_one_domain_in_the_wrong_order() {
         let truth = Tensor::from_slice2(&[[0.0f32], [1.0]]);
-        let loss = |scores: [[f32; 1]; 2], domains: [Domain; 2]| {
+        let loss = |scores: [[f32; 1]; 2], domains: [Option<Domain>; 2]| {
             rank_loss(&Tensor::from_slice2(&scores), &truth, &domains).double_value(&[])
         };
-        let speech = [Domain::Speech; 2];
+        let speech = [Some(Domain::Speech); 2];
         assert!((loss([[0.5], [0.5]], speech) - SOFTNESS * 2f64.ln()).abs() < 1e-6);
         assert!((loss([[2.0], [0.0]], speech) - 2.0).abs() < 1e-4);
         assert!(loss([[0.0], [2.0]], speech) < 1e-4);
-        assert_eq!(loss([[2.0], [0.0]], [Domain::Speech, Domain::Music]), 0.0);
+        assert_eq!(loss([[2.0], [0.0]], [Some(Domain::Speech), Some(Domain::Music)]), 0.0);
+        assert_eq!(loss([[2.0], [0.0]], [Some(Domain::Speech), None]), 0.0);
+        assert!((loss([[2.0], [0.0]], [None; 2]) - 2.0).abs() < 1e-4);
     }
 }

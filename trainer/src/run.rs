@@ -1,7 +1,8 @@
 //! The run folder: what was run, how it went, and the best weights.
 //!
 //! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per
-//! epoch), `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on.
+//! epoch), `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on;
+//! `missing.txt` where the run had to do without some clips. Each file is written whole or not at all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub struct RunFolder {
 pub struct RunInfo {
     /// Mean and deviation of the training targets.
     pub target_scale: TargetScale,
-    /// SHA-256 of the config, of the corpus's tables and, where it has one, its `corpus.json`; hexadecimal.
+    /// See [`run_hash`]; hexadecimal.
     pub run_hash: String,
     /// Parameters that learn, and all of them.
     pub num_parameters: [usize; 2],
@@ -65,11 +66,11 @@ pub struct EpochRecord {
 }
 
 impl RunFolder {
-    /// Makes the folder and writes the config.
+    /// Makes the folder.
     ///
     /// # Errors
-    /// Where the folder cannot be written, or holds a finished or interrupted run already.
-    pub fn create(path: &Path, config: &TrainConfig) -> Result<Self> {
+    /// Where the folder cannot be made, or holds a finished or interrupted run already.
+    pub fn create(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
         let run = Self::open(path);
         ensure!(
@@ -77,18 +78,25 @@ impl RunFolder {
             "{} holds a run already; --resume goes on with it, another --out begins a new one",
             path.display()
         );
-        run.replace("config.toml", &config.to_toml()?)?;
         Ok(run)
+    }
+
+    /// Writes the config.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn write_config(&self, config: &TrainConfig) -> Result<()> {
+        self.replace("config.toml", &config.to_toml()?)
     }
 
     /// Opens an interrupted run to go on with, or makes the folder where there is none.
     ///
     /// # Errors
-    /// Where the run is finished, was begun with another config, or the folder cannot be written.
+    /// Where the run is finished, was begun with another config, or the folder cannot be made.
     pub fn resume(path: &Path, config: &TrainConfig) -> Result<Self> {
         let run = Self::open(path);
         if !path.join("config.toml").exists() {
-            return Self::create(path, config);
+            return Self::create(path);
         }
         ensure!(
             run.config()? == *config,
@@ -240,19 +248,20 @@ impl RunFolder {
     }
 }
 
-/// SHA-256 of all that decides a run's data and settings.
+/// SHA-256 of all that decides a run's data and settings: the config, every table, and the ids of clips that these
+/// name and the run had to do without.
 ///
 /// # Errors
-/// Where the corpus's tables cannot be read.
-pub fn run_hash(config: &TrainConfig, corpus: &Path) -> Result<String> {
+/// Where a table cannot be read.
+pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], left_out: &[String]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(config.to_toml()?);
-    for name in ["train.csv", "validation.csv"] {
-        hash.update(
-            fs::read(corpus.join(name)).with_context(|| format!("cannot read {name} of the corpus"))?,
-        );
+    for table in tables {
+        hash.update(fs::read(table).with_context(|| format!("cannot read {}", table.display()))?);
     }
-    hash.update(fs::read(corpus.join("corpus.json")).unwrap_or_default());
+    for id in left_out {
+        hash.update(format!("\nwithout {id}"));
+    }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

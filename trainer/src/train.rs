@@ -10,13 +10,13 @@ use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
-use tch::Kind;
 
 use crate::adam::AdamW;
 use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
-use crate::dataset::{self, Clip};
+use crate::dataset::Clip;
 use crate::inputs::{Crop, Inputs};
+use crate::listing::{Clips, Listing};
 use crate::loss::{Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
 use crate::model::{AesaNet, ENCODER_PREFIX};
@@ -26,37 +26,40 @@ use crate::resume;
 use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash};
 use crate::weights::{self, NamedTensors};
 
-/// What decides how a run is made, but not what comes out.
+/// How a run is made; its config and its clips decide what comes out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// Goes on with an interrupted run.
     pub resume: bool,
     /// Folder that keeps the hidden states of a frozen encoder for later runs.
     pub cache: Option<&'a Path>,
+    /// Trains without the clips that are missing or cannot be decoded.
+    pub allow_missing: bool,
 }
 
-/// Trains on a corpus folder and fills a run folder; gives the best validation MSE (in z).
+/// Trains on the clips of a listing and fills a run folder; gives the best validation MSE (in z).
 ///
 /// The best weights so far and the whole state are on disk after every epoch. With `resume`, a run that was interrupted
 /// goes on from there and ends with the same weights, on the same machine with the same number of threads.
 ///
 /// # Errors
-/// Where the corpus or starting weights cannot be read, the run folder cannot be written or is taken, the run to resume
-/// is finished or was begun with another config or corpus, or the loss stops being a number.
-pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, options: Options<'_>) -> Result<RunInfo> {
+/// Where clips are missing (see [`Listing::read`]), starting weights cannot be read, the run folder cannot be written or
+/// is taken, the run to resume is finished or was begun with another config or other clips, or the loss stops being a
+/// number.
+pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: &Path) -> Result<RunInfo> {
     set_threads(config.threads);
     tch::manual_seed(config.seed as i64);
     let (config, start) = resolve_init(config)?;
-    let mut run =
-        if options.resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out, &config)? };
+    let mut run = if options.resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out)? };
 
-    let clips = dataset::load(corpus, "train", Kind::Half)?;
-    let validation = dataset::load(corpus, "validation", Kind::Float)?;
+    let tables = listing.tables().to_vec();
+    let Clips { train: clips, validation, left_out } = listing.read(options.allow_missing, out)?;
+    run.write_config(&config)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
     let mut net = build(&config, &scale, start)?;
     let mut info = RunInfo {
         target_scale: scale,
-        run_hash: run_hash(&config, corpus)?,
+        run_hash: run_hash(&config, &tables, &left_out)?,
         num_parameters: count_parameters(&net),
         best_epoch: 0,
         best_validation_mse: f64::INFINITY,
@@ -75,7 +78,8 @@ pub fn train(config: &TrainConfig, corpus: &Path, out: &Path, options: Options<'
     if run.is_interrupted() {
         ensure!(
             run.info()?.run_hash == info.run_hash,
-            "the corpus is not the one that the run was begun with"
+            "the run in {} was begun with other clips: its tables, or which of their clips are missing, have changed",
+            out.display()
         );
         let records =
             resume::read(&run.state_path(), &mut net.store, &mut learner.optimiser, learner.loss.buffer())?;
@@ -205,7 +209,7 @@ impl<'a> Learner<'a> {
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
             let crops = self.crops(batch, clips, steps, rng);
             let targets: Vec<[f64; NUM_AXES]> = batch.iter().map(|&clip| clips[clip].targets).collect();
-            let domains: Vec<Domain> = batch.iter().map(|&clip| clips[clip].domain).collect();
+            let domains: Vec<Option<Domain>> = batch.iter().map(|&clip| clips[clip].domain).collect();
             let prediction = inputs.forward(net, clips, &crops, rng);
             let loss = self.loss.of(&prediction, Truth { targets: &targets, domains: &domains }, rng);
             let total = loss.total.double_value(&[]);

@@ -40,6 +40,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let temporary = Path::new(&name);
     write(temporary)
         .and_then(|()| Ok(fs::rename(temporary, path)?))
+        // Half a file on a full disk helps nobody; it may not even be there.
         .inspect_err(|_| _ = fs::remove_file(temporary))
         .with_context(|| format!("cannot write {}", path.display()))
 }

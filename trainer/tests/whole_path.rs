@@ -185,6 +185,22 @@ fn metrics_of(run: &Path) -> Vec<Vec<String>> {
     reader.records().map(|row| keep(row.unwrap())).collect()
 }
 
+/// Starts a run of so many epochs and kills it on the way.
+fn kill_after_three_epochs(arguments: &[&str], run: &Path, epochs: usize) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_aesa-trainer"))
+        .args(arguments)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let epochs_done = || if run.join("metrics.csv").exists() { metrics_of(run).len() } else { 0 };
+    while epochs_done() < 3 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(core::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!((3..epochs).contains(&epochs_done()), "killed after {} epochs", epochs_done());
+}
+
 #[test]
 fn a_killed_run_goes_on_to_the_same_weights() {
     const EPOCHS: usize = 40;
@@ -199,20 +215,9 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     let with = |rest: &[&'static str], out| [&train[..], rest, &["--out", out]].concat();
     succeed(&with(&[], &whole));
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_aesa-trainer"))
-        .args(with(&["--resume"], &killed)) // nothing is there yet, so that it begins a run
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
     let killed_folder = folder.path().join("killed");
-    let epochs_done =
-        || if killed_folder.join("metrics.csv").exists() { metrics_of(&killed_folder).len() } else { 0 };
-    while epochs_done() < 3 && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(core::time::Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!((3..EPOCHS).contains(&epochs_done()), "killed after {} epochs", epochs_done());
+    // Nothing is there yet, so that --resume begins a run.
+    kill_after_three_epochs(&with(&["--resume"], &killed), &killed_folder, EPOCHS);
     assert!(fail(&with(&[], &killed)).contains("--resume"));
     assert!(fail(&with(&["--resume", "--set", "seed=2"], &killed)).contains("another config"));
 
@@ -222,6 +227,315 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     assert!(weights("killed") == weights("whole"));
     assert!(!killed_folder.join("last.safetensors").exists());
     assert!(fail(&with(&["--resume"], &killed)).contains("is finished"));
+}
+
+/// Labels that move with the noise of [`write_clip`].
+fn labels(noise: f32) -> String {
+    let (pq, pc) = (9.0 - 7.0 * noise, 2.0 + 5.0 * noise);
+    format!("{pq},{pc},{pq},{pq}")
+}
+
+const ONE_EPOCH: [&str; 4] = ["--set", "epochs=1", "--set", "final_full_epochs=0"];
+
+/// A table like the challenge's, of `count` clips of LibriTTS and one of EARS; their audio, but for EARS, in `libri`.
+fn write_challenge_list(table: &Path, libri: &Path, split: &str, count: u32) {
+    fs::create_dir_all(libri.join(split)).unwrap();
+    let mut text = "sample_id,data_path,Production_Quality,Production_Complexity,Content_Enjoyment,\
+                    Content_Usefulness\n"
+        .to_string();
+    for n in 0..count {
+        let noise = n as f32 / count as f32;
+        write_clip(&libri.join(format!("{split}/{n}.wav")), n * 7 + count, noise);
+        text += &format!(
+            "audiomos2025-track2-{split}-{n},/your_path/LibriTTS/{split}/{n}.wav,{}\n",
+            labels(noise)
+        );
+    }
+    text += &format!("audiomos2025-track2-{split}-ears,/your_path/EARS/{split}.wav,{}\n", labels(0.5));
+    fs::write(table, text).unwrap();
+}
+
+#[test]
+fn train_on_the_challenges_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (libri, ears) = (folder.path().join("libri"), folder.path().join("ears"));
+    write_challenge_list(&folder.path().join("train_list.csv"), &libri, "train", 8);
+    write_challenge_list(&folder.path().join("dev_list.csv"), &libri, "dev", 4);
+    fs::create_dir(&ears).unwrap();
+    write_clip(&ears.join("train.wav"), 1, 0.5);
+    write_clip(&ears.join("dev.wav"), 2, 0.5);
+    fs::remove_file(libri.join("train/3.wav")).unwrap();
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let (config, train, dev) = (path("config.toml"), path("train_list.csv"), path("dev_list.csv"));
+    let start = ["train", "--config", &config, "--train", &train, "--dev", &dev];
+    let (libri_root, ears_root) =
+        (format!("librITTS={}", libri.display()), format!("EARS={}", ears.display()));
+    let list = || {
+        let text = fs::read_to_string(folder.path().join("run/missing.txt")).unwrap();
+        text.lines().map(str::to_string).collect::<Vec<_>>()
+    };
+
+    // Without a root for EARS three clips are missing, and nothing is left but their list.
+    let run = path("run");
+    let rest = [&["--root", &libri_root, "--out", &run][..], &ONE_EPOCH].concat();
+    let error = fail(&[&start[..], &rest].concat());
+    assert!(error.contains("3 of 14 clips are missing or cannot be read"), "{error}");
+    assert!(error.contains("there is no --root NAME=DIR for EARS; --allow-missing"), "{error}");
+    assert_eq!(
+        list()[1],
+        "/your_path/EARS/train.wav\tno --root for its corpus\taudiomos2025-track2-train-ears"
+    );
+    assert_eq!(fs::read_dir(&run).unwrap().count(), 1);
+
+    let rest = [&["--root", &libri_root, "--root", &ears_root, "--out", &run][..], &ONE_EPOCH].concat();
+    let all = [&start[..], &rest].concat();
+    let error = fail(&all);
+    let columns = |text: &str, corpus: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(corpus)).unwrap();
+        line.split_whitespace().map(str::to_string).collect()
+    };
+    assert_eq!(columns(&error, "LibriTTS"), ["LibriTTS", "7", "1", "4", "0"], "{error}");
+    assert_eq!(columns(&error, "all"), ["all", "8", "1", "5", "0"], "{error}");
+    assert!(error.contains("1 of 14 clips are missing or cannot be read"), "{error}");
+    let missing = libri.join("train/3.wav").display().to_string();
+    assert_eq!(list(), [format!("{missing}\tno such file\taudiomos2025-track2-train-3")]);
+
+    // What cannot be decoded, or is too short, is missing, too.
+    for (bytes, reason) in [
+        (vec![7; 4000], "not a known audio format"),
+        (fs::read(libri.join("dev/0.wav")).unwrap(), "too short"),
+    ] {
+        let is_short = reason == "too short";
+        fs::write(&missing, bytes).unwrap();
+        if is_short {
+            let mut samples = hound::WavReader::open(&missing).unwrap();
+            let samples: Vec<i16> = samples.samples().take(2799).map(Result::unwrap).collect();
+            write_wav(Path::new(&missing), &samples);
+        }
+        assert!(fail(&all).contains("1 of 14 clips are missing or cannot be read"), "{reason}");
+        assert!(list()[0].starts_with(&format!("{missing}\t{reason}")), "{:?}", list());
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 1);
+    }
+
+    let output = trainer(&[&all[..], &["--allow-missing"]].concat());
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{notes}");
+    assert!(
+        notes.contains("going on without 1 clips") && notes.contains("8 training and 5 validation"),
+        "{notes}"
+    );
+    assert_eq!(list().len(), 1);
+    assert!(folder.path().join("run/best.safetensors").exists());
+
+    // With the clip there is no list, and the run's hash tells the two apart.
+    write_clip(Path::new(&missing), 3, 0.4);
+    let whole = path("whole");
+    let rest = [&["--root", &libri_root, "--root", &ears_root, "--out", &whole][..], &ONE_EPOCH].concat();
+    succeed(&[&start[..], &rest].concat());
+    assert!(!folder.path().join("whole/missing.txt").exists());
+    let hash = |run: &str| read_json(&folder.path().join(run).join("run.json"))["run_hash"].clone();
+    assert_ne!(hash("run"), hash("whole"));
+
+    // Clips of the other list are not trained on.
+    let both = ["train", "--config", &config, "--train", &train, &dev, "--dev", &dev];
+    let shared = path("shared");
+    let rest = [&["--root", &libri_root, "--root", &ears_root, "--out", &shared][..], &ONE_EPOCH].concat();
+    let output = trainer(&[&both[..], &rest].concat());
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("5 of the 14 clips of --train are in --dev, too"), "{notes}");
+    assert!(folder.path().join("whole/best.safetensors").exists());
+    let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
+    assert!(weights("whole") == weights("shared"));
+
+    // A list of which nothing is there is an error in any case.
+    fs::remove_dir_all(libri.join("dev")).unwrap();
+    fs::remove_file(ears.join("dev.wav")).unwrap();
+    let none = path("none");
+    let rest = ["--root", &libri_root, "--root", &ears_root, "--out", &none, "--allow-missing"];
+    let error = fail(&[&start[..], &rest].concat());
+    assert!(error.contains("none of the 5 dev clips can be read"), "{error}");
+}
+
+#[test]
+fn a_killed_run_on_tables_goes_on_only_with_the_same_clips() {
+    const EPOCHS: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let libri = folder.path().join("libri");
+    write_challenge_list(&folder.path().join("train_list.csv"), &libri, "train", 8);
+    write_challenge_list(&folder.path().join("dev_list.csv"), &libri, "dev", 4);
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let (config, train, dev) = (path("config.toml"), path("train_list.csv"), path("dev_list.csv"));
+    let (root, epochs) = (format!("LibriTTS={}", libri.display()), format!("epochs={EPOCHS}"));
+    let (whole, killed) = (path("whole"), path("killed"));
+    let tables =
+        ["train", "--config", &config, "--train", &train, "--dev", &dev, "--root", &root, "--set", &epochs];
+    succeed(&[&tables[..], &["--allow-missing", "--out", &whole]].concat());
+
+    let killed_folder = folder.path().join("killed");
+    let strict = [&tables[..], &["--resume", "--out", &killed]].concat();
+    let resume = [&strict[..], &["--allow-missing"]].concat();
+    kill_after_three_epochs(&resume, &killed_folder, EPOCHS);
+    assert!(fail(&strict).contains("2 of 14 clips are missing"));
+    // Other ratings, or a clip more: another run.
+    let ratings = fs::read_to_string(&dev).unwrap();
+    fs::write(&dev, ratings.replace(&labels(0.5), &labels(0.25))).unwrap();
+    assert!(fail(&resume).contains("was begun with other clips"));
+    fs::write(&dev, ratings).unwrap();
+    let ears = folder.path().join("ears");
+    fs::create_dir(&ears).unwrap();
+    write_clip(&ears.join("train.wav"), 1, 0.5);
+    let ears_root = format!("EARS={}", ears.display());
+    assert!(fail(&[&resume[..], &["--root", &ears_root]].concat()).contains("was begun with other clips"));
+
+    succeed(&resume);
+    assert_eq!(metrics_of(&killed_folder), metrics_of(&folder.path().join("whole")));
+    let file = |run: &str, name: &str| fs::read(folder.path().join(run).join(name)).unwrap();
+    for name in ["best.safetensors", "missing.txt"] {
+        assert!(file("killed", name) == file("whole", name), "{name}");
+    }
+}
+
+fn write_wav(path: &Path, samples: &[i16]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).unwrap();
+    samples.iter().for_each(|sample| writer.write_sample(*sample).unwrap());
+    writer.finalize().unwrap();
+}
+
+/// Writes columns `path` and `domain`, then the numbers, as Parquet.
+fn write_parquet(path: &Path, texts: &[(String, String)], numbers: &[(&str, Vec<f64>)]) {
+    use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
+    let number = |(name, _): &(&str, Vec<f64>)| format!("required double {name};");
+    let schema = format!(
+        "message clips {{ required binary path (UTF8); required binary domain (UTF8); {} }}",
+        numbers.iter().map(number).collect::<String>()
+    );
+    let schema = parquet::schema::parser::parse_message_type(&schema).unwrap();
+    let file = fs::File::create(path).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema.into(), Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let (paths, domains): (Vec<_>, Vec<_>) = texts
+        .iter()
+        .map(|(path, domain)| (ByteArray::from(path.as_str()), ByteArray::from(domain.as_str())))
+        .unzip();
+    for texts in [paths, domains] {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+    }
+    for (_, values) in numbers {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<DoubleType>().write_batch(values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn train_on_parts_of_a_recording_from_csv_and_parquet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let (mut recording, mut texts) = (Vec::new(), Vec::new());
+    let mut cut = "path,domain,PQ,PC,CE,CU\n".to_string();
+    let mut parts = "path,domain,PQ,PC,CE,CU,start,end\n".to_string();
+    let mut numbers: Vec<(&str, Vec<f64>)> =
+        ["PQ", "PC", "CE", "CU", "start", "end"].into_iter().map(|name| (name, Vec::new())).collect();
+    for n in 0..8 {
+        let noise = n as f32 / 8.0;
+        let file = folder.path().join(format!("{n}.wav"));
+        write_clip(&file, n * 7, noise);
+        recording.extend(hound::WavReader::open(&file).unwrap().samples::<i16>().map(Result::unwrap));
+        let row = labels(noise);
+        cut += &format!("{n}.wav,speech,{row}\n");
+        parts += &format!("long.wav,speech,{row},{n},{}\n", n + 1);
+        texts.push(("long.wav".to_string(), "speech".to_string()));
+        let row = row.split(',').map(|v| v.parse().unwrap()).chain([f64::from(n), f64::from(n + 1)]);
+        numbers.iter_mut().zip(row).for_each(|((_, column), value)| column.push(value));
+    }
+    write_wav(&folder.path().join("long.wav"), &recording);
+    write_clip(&folder.path().join("dev.wav"), 99, 0.5);
+    fs::write(path("dev.csv"), format!("path,PQ,PC,CE,CU\ndev.wav,{}\n", labels(0.5))).unwrap();
+    fs::write(path("cut.csv"), &cut).unwrap();
+    fs::write(path("parts.csv"), &parts).unwrap();
+    fs::write(path("moved.csv"), parts.replace(",6,7\n", ",6.5,7\n")).unwrap();
+    write_parquet(&folder.path().join("parts.parquet"), &texts, &numbers);
+
+    let weights = |table: &str| {
+        let (config, table, dev) = (path("config.toml"), path(table), path("dev.csv"));
+        let run = format!("{table}.run");
+        let start = ["train", "--config", &config, "--train", &table, "--dev", &dev, "--out", &run];
+        // Whole clips, one at a time: one of them is shorter in one table.
+        let rest = ["--set", "batch_size=1", "--set", "crop_steps=0"];
+        succeed(&[&start[..], &ONE_EPOCH, &rest].concat());
+        fs::read(Path::new(&run).join("best.safetensors")).unwrap()
+    };
+    let expected = weights("cut.csv");
+    assert!(weights("parts.csv") == expected);
+    assert!(weights("parts.parquet") == expected);
+    assert!(weights("moved.csv") != expected);
+}
+
+#[test]
+fn bad_tables_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    write_clip(&folder.path().join("a.wav"), 1, 0.5);
+    fs::write(path("good.csv"), "path,PQ,PC,CE,CU\na.wav,1,2,3,4\n").unwrap();
+    let (config, good, table, out) = (path("config.toml"), path("good.csv"), path("table.csv"), path("run"));
+    let train = |extra: &[&str]| {
+        let start = ["train", "--config", &config, "--train", &table, "--dev", &good, "--out", &out];
+        let error = fail(&[&start[..], extra].concat());
+        assert!(!Path::new(&out).exists(), "{error}");
+        error
+    };
+    let labels = "data_path,Production_Quality,Production_Complexity,Content_Enjoyment,Content_Usefulness";
+    for (text, expected) in [
+        (
+            "path,PQ,PC,CE\na.wav,1,2,3\n",
+            "no column CU; a table has path, PQ, PC, CE, CU and may have sample_id",
+        ),
+        ("path,PQ,PC,CE,CU,Strat\na.wav,1,2,3,4,0\n", "unknown or repeated column \"Strat\""),
+        ("path,PQ,PC,CE,CU\nb.wav,1,2,3,10.5\n", "table.csv:2: CU is 10.5, expected 0 to 10"),
+        ("path,PQ,PC,CE,CU\nb.wav,1,NaN,3,4\n", "table.csv:2: PC is NaN, expected 0 to 10"),
+        ("path,PQ,PC,CE,CU\nb.wav,1,2,3,4\nb.wav,2,2,3,4\n", "table.csv:3: sample id \"b.wav\" occurs twice"),
+        (
+            "path,PQ,PC,CE,CU,start,end\nb.wav,1,2,3,4,2,1\n",
+            "table.csv:2: start 2 s and end 1 s make no clip",
+        ),
+        ("path,PQ,PC,CE,CU\na.wav,1,2,3,4\n", "all clips of --train are in --dev, too"),
+        (
+            &format!("{labels}\n/your_path/EARS/a.wav,1,2,3,11\n"),
+            "Content_Usefulness is 11, expected 0 to 10",
+        ),
+        (
+            &format!("{}\n/your_path/EARS/a.wav,1,2,3\n", &labels[..labels.len() - 19]),
+            "no column \"Content_Usefulness\"",
+        ),
+    ] {
+        fs::write(&table, text).unwrap();
+        let error = train(&[]);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    fs::write(&table, "path,PQ,PC,CE,CU\nb.wav,1,2,3,4\n").unwrap();
+    assert!(
+        train(&["--root", "EARS=/no/such/folder"])
+            .contains("--root EARS=/no/such/folder: there is no such folder")
+    );
+    assert!(train(&["--root", "EARS"]).contains("is not NAME=DIR, such as LibriTTS=/data/LibriTTS"));
+    assert!(train(&["--corpus", "x"]).contains("cannot be used with"));
+    assert!(train(&["--train", &good, &good]).contains("another table has \"a.wav\", too"));
 }
 
 #[test]
