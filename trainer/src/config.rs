@@ -327,6 +327,50 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_is_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let config = TrainConfig::read(&path, &[]).unwrap();
+            names.push(path.file_stem().unwrap().to_str().unwrap().to_string());
+            assert_eq!(Some(&config.id), names.last());
+        }
+        names.sort();
+        assert_eq!(names, ["paper", "starter", "starter-head"]);
+    }
+
+    #[test]
+    fn the_papers_recipe_says_what_the_paper_says_and_names_every_key() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/paper.toml");
+        let config = TrainConfig::read(Path::new(path), &[]).unwrap();
+        let stated = TrainConfig {
+            id: "paper".to_string(),
+            labels: LabelSource::Human,
+            frame_weight: 0.0,
+            ..TrainConfig::default()
+        };
+        assert_eq!(config, stated);
+        // A new key has to be told of: stated by the paper, or open.
+        let written: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        let mut all: toml::Table = config.to_toml().unwrap().parse().unwrap();
+        // Without `init` there are no parts of it.
+        all.remove("init_parts");
+        // The encoder's sizes are its checkpoint's.
+        all["model"].as_table_mut().unwrap().remove("encoder");
+        let keys = |table: &toml::Table| -> Vec<String> {
+            let inner = |(key, value): (&String, &toml::Value)| match value.as_table() {
+                Some(table) => table.keys().map(|name| format!("{key}.{name}")).collect(),
+                None => vec![key.clone()],
+            };
+            table.iter().flat_map(inner).collect()
+        };
+        assert_eq!(keys(&written), keys(&all));
+        let head = |table: &toml::Table| keys(table["model"]["head"].as_table().unwrap());
+        assert_eq!(head(&written), head(&all));
+    }
+
+    #[test]
     fn wrong_keys_and_values_are_refused() {
         for text in
             ["bathc_size = 2", "batch_size = 0", "crop_steps = 99", "[model.head]\nattention_heads = 7"]
