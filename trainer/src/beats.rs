@@ -177,7 +177,7 @@ impl RelativePosition {
     fn buckets(&self, num_tokens: i64) -> Tensor {
         let half = self.num_buckets / 2;
         let max_exact = half / 2;
-        let distance = Tensor::arange_start(1 - num_tokens, num_tokens, (Kind::Int64, tch::Device::Cpu));
+        let distance = Tensor::arange_start(1 - num_tokens, num_tokens, (Kind::Int64, self.weight.device()));
         let right = distance.gt(0).to_kind(Kind::Int64) * half;
         let distance = distance.abs();
         let ratio = (distance.to_kind(Kind::Float) / max_exact as f64).log();

@@ -1,4 +1,5 @@
-//! Every key of a training run, with its default. A run folder's `config.toml` holds them all.
+//! Every key of a training run, with its default. A run folder's `config.toml` holds them all, but a `device` that is the
+//! CPU.
 
 use std::path::Path;
 
@@ -22,6 +23,12 @@ pub struct TrainConfig {
     pub seed: u64,
     /// CPU threads; 0 takes all.
     pub threads: usize,
+    /// Where the network is trained: `cpu`, `cuda` (the first GPU) or `cuda:N`. Features and the cache of hidden
+    /// states stay in main memory. A GPU adds in no fixed order, so that one seed gives not quite one model there.
+    ///
+    /// The CPU is not written: runs on it have the hash that they had before there was a choice.
+    #[serde(skip_serializing_if = "DeviceName::is_cpu")]
+    pub device: DeviceName,
 
     /// At most this many passes over the training set.
     pub epochs: usize,
@@ -101,6 +108,60 @@ pub struct TripletConfig {
     pub normalise: bool,
 }
 
+/// Where a network is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceName {
+    /// The processor.
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl DeviceName {
+    /// Whether it is the processor.
+    fn is_cpu(&self) -> bool {
+        *self == Self::Cpu
+    }
+
+    /// The device, where libtorch sees it.
+    ///
+    /// # Errors
+    /// Where a GPU was asked for that is not there; training never moves to the CPU by itself.
+    pub fn find(self) -> Result<tch::Device> {
+        let Self::Cuda(number) = self else { return Ok(tch::Device::Cpu) };
+        let count = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
+        ensure!(count > 0, "cuda was asked for, but this libtorch sees no CUDA device");
+        ensure!(
+            (number as i64) < count,
+            "cuda:{number} was asked for, but this libtorch sees {count} CUDA devices, counted from 0"
+        );
+        Ok(tch::Device::Cuda(number))
+    }
+}
+
+impl TryFrom<String> for DeviceName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let number = match text.as_str() {
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
+        };
+        number.map(Self::Cuda).ok_or_else(|| format!("device is {text:?}, expected cpu, cuda or cuda:N"))
+    }
+}
+
+impl From<DeviceName> for String {
+    fn from(device: DeviceName) -> Self {
+        match device {
+            DeviceName::Cpu => "cpu".to_string(),
+            DeviceName::Cuda(number) => format!("cuda:{number}"),
+        }
+    }
+}
+
 /// Where labels came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -139,6 +200,7 @@ impl Default for TrainConfig {
             labels: LabelSource::Proxy,
             seed: 1,
             threads: 0,
+            device: DeviceName::Cpu,
             epochs: 100,
             patience: 10,
             batch_size: 1,
@@ -327,6 +389,29 @@ mod tests {
     }
 
     #[test]
+    fn devices_are_named_and_never_replaced() {
+        for (text, device, name) in [
+            ("cpu", DeviceName::Cpu, "cpu"),
+            ("cuda", DeviceName::Cuda(0), "cuda:0"),
+            ("cuda:3", DeviceName::Cuda(3), "cuda:3"),
+        ] {
+            let config = read(&format!("device = '{text}'"), &[]).unwrap();
+            assert_eq!(config.device, device);
+            assert_eq!(String::from(config.device), name);
+            assert_eq!(read(&config.to_toml().unwrap(), &[]).unwrap(), config);
+        }
+        assert!(!TrainConfig::default().to_toml().unwrap().contains("device"));
+        for text in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
+            let error = format!("{:#}", read(&format!("device = '{text}'"), &[]).unwrap_err());
+            assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");
+        }
+        assert_eq!(DeviceName::Cpu.find().unwrap(), tch::Device::Cpu);
+        // No machine has this many.
+        let error = DeviceName::Cuda(4096).find().unwrap_err().to_string();
+        assert!(error.contains("was asked for, but this libtorch sees"), "{error}");
+    }
+
+    #[test]
     fn every_recipe_is_read() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes");
         let mut names = Vec::new();
@@ -353,7 +438,8 @@ mod tests {
         assert_eq!(config, stated);
         // A new key has to be told of: stated by the paper, or open.
         let written: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
-        let mut all: toml::Table = config.to_toml().unwrap().parse().unwrap();
+        let on_gpu = TrainConfig { device: DeviceName::Cuda(0), ..config };
+        let mut all: toml::Table = on_gpu.to_toml().unwrap().parse().unwrap();
         // Without `init` there are no parts of it.
         all.remove("init_parts");
         // The encoder's sizes are its checkpoint's.

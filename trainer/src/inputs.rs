@@ -7,7 +7,7 @@ use aesa::score::FRAMES_PER_STEP;
 use anyhow::Result;
 use rand::RngExt;
 use rand_pcg::Pcg64;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::cache::HiddenCache;
 use crate::config::TrainConfig;
@@ -52,7 +52,7 @@ pub enum Inputs {
         /// Furthest shift, in mel bins.
         mel_shift: usize,
     },
-    /// Per clip the hidden states of a frozen encoder, f16 `[layers, T, D]`, through the head. A crop of them
+    /// Per clip the hidden states of a frozen encoder, in main memory, f16 `[layers, T, D]`, through the head. A crop of them
     /// has heard the whole clip.
     Hidden(Vec<Tensor>),
 }
@@ -88,9 +88,9 @@ impl Inputs {
         let hidden = clips.iter().map(|clip| {
             bar.inc(1);
             let compute = || {
-                let features = clip.features.unsqueeze(0).to_kind(Kind::Float); // (1, F, 128)
+                let features = clip.features.unsqueeze(0).to_kind(Kind::Float).to_device(net.device()); // (1, F, 128)
                 let encoded = tch::no_grad(|| net.beats.forward(&features, None, false));
-                Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half) // (layers, T, D)
+                Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half).to_device(Device::Cpu) // (layers, T, D)
             };
             let Some(cache) = &cache else { return Ok(compute()) };
             let (hidden, origin) = cache.get(&clip.features, compute)?;
@@ -109,7 +109,7 @@ impl Inputs {
     /// Scores crops in training mode; shorter ones are padded.
     pub fn forward(&self, net: &AesaNet, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Prediction {
         let lengths: Vec<i64> = crops.iter().map(|c| (c.steps * TOKENS_PER_STEP) as i64).collect();
-        let padding = Padding::of(&lengths);
+        let padding = Padding::of(&lengths, net.device());
         match self {
             Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift } => {
                 let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
@@ -124,6 +124,7 @@ impl Inputs {
                 }
                 blank(&features, 1, *time_mask, rng);
                 blank(&features, 2, *mel_mask, rng);
+                let features = features.to_device(net.device());
                 if *frozen {
                     let encoded = tch::no_grad(|| net.beats.forward(&features, padding.as_ref(), false));
                     net.head.forward(&encoded.hidden[1..], padding, true)
@@ -134,7 +135,7 @@ impl Inputs {
             Self::Hidden(hidden) => {
                 let parts: Vec<Tensor> =
                     crops.iter().map(|c| cut(&hidden[c.clip], 1, c, TOKENS_PER_STEP)).collect();
-                let hidden = stack(&parts, 1, 1).to_kind(Kind::Float); // (layers, B, T, D)
+                let hidden = stack(&parts, 1, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
                 net.head.forward(&hidden.unbind(0), padding, true)
             }
         }
@@ -184,7 +185,7 @@ fn change_level(features: &Tensor, gain_db: f64, rng: &mut Pcg64) -> Tensor {
         (0..batch).map(|_| (rng.random_range(-gain_db..=gain_db) * UNITS_PER_DB) as f32).collect();
     let silence = (f64::from(f32::EPSILON).ln() - f64::from(NORM_MEAN)) / (2.0 * f64::from(NORM_STD));
     let silent = features.le(silence + 1e-2);
-    let louder = features + Tensor::from_slice(&gains).view([batch, 1, 1]);
+    let louder = features + Tensor::from_slice(&gains).view([batch, 1, 1]).to_device(features.device());
     louder.where_self(&silent.logical_not(), features)
 }
 
@@ -207,12 +208,10 @@ fn blank(features: &Tensor, dim: i64, longest: usize, rng: &mut Pcg64) {
 
 #[cfg(test)]
 mod tests {
-    use aesa_corpus::labels::Domain;
-    use rand::SeedableRng;
-    use tch::Device;
-
     use super::*;
     use crate::config::tiny_model;
+    use aesa_corpus::labels::Domain;
+    use rand::SeedableRng;
 
     fn clips(count: usize) -> Vec<Clip> {
         let clip = |n| Clip {

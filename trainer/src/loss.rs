@@ -47,7 +47,9 @@ impl TargetScale {
 
     /// Scores of 0 to 1, `[.., A]`, in standard deviations from the mean.
     fn z_of_scores(&self, scores: &Tensor) -> Tensor {
-        let row = |values: &[f64; NUM_AXES]| Tensor::from_slice(&values.map(|v| v as f32));
+        let row = |values: &[f64; NUM_AXES]| {
+            Tensor::from_slice(&values.map(|v| v as f32)).to_device(scores.device())
+        };
         (scores * 10.0 - row(&self.mean)) / row(&self.std)
     }
 }
@@ -108,7 +110,8 @@ impl Loss {
     pub fn of(&mut self, prediction: &Prediction, batch: Truth<'_>, rng: &mut Pcg64) -> BatchLoss {
         let z: Vec<[f64; NUM_AXES]> = batch.targets.iter().map(|t| self.scale.z(t)).collect();
         let flat: Vec<f32> = z.iter().flatten().map(|v| *v as f32).collect();
-        let truth = Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]); // (B, A)
+        let truth =
+            Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]).to_device(prediction.token_scores.device()); // (B, A)
         let token_z = self.scale.z_of_scores(&prediction.token_scores); // (B, T, A)
         let mean = |x: &Tensor| padding::mean(x, prediction.padding.as_ref());
         let clip_z = mean(&token_z); // (B, A), since z is linear in the score
@@ -157,7 +160,8 @@ impl Loss {
             return None;
         }
         let index = |pick: fn(&crate::buffer::Triplet) -> usize| {
-            Tensor::from_slice(&triplets.iter().map(|t| pick(t) as i64).collect::<Vec<_>>())
+            let places: Vec<i64> = triplets.iter().map(|t| pick(t) as i64).collect();
+            Tensor::from_slice(&places).to_device(embedding.device())
         };
         let recent = self.buffer.embeddings(); // (len, S)
         let anchor = embedding.index_select(0, &index(|t| t.anchor)); // (triplets, S)
@@ -174,7 +178,8 @@ impl Loss {
 /// counts. Clips without a domain count among themselves.
 fn rank_loss(clip_z: &Tensor, truth: &Tensor, domains: &[Option<Domain>]) -> Tensor {
     let differences = |x: &Tensor| x.unsqueeze(1) - x.unsqueeze(0); // (B, B, A)
-    let domains = Tensor::from_slice(&domains.iter().map(|d| d.map_or(-1, |d| d as i64)).collect::<Vec<_>>());
+    let domains: Vec<i64> = domains.iter().map(|d| d.map_or(-1, |d| d as i64)).collect();
+    let domains = Tensor::from_slice(&domains).to_device(truth.device());
     let same_domain = domains.unsqueeze(1).eq_tensor(&domains.unsqueeze(0)).unsqueeze(2); // (B, B, 1)
     let counts = (differences(truth) / FULL_DIFFERENCE).clamp(0.0, 1.0) * same_domain; // (B, B, A)
     let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS;
@@ -190,6 +195,7 @@ const FULL_DIFFERENCE: f64 = 0.25;
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
+    use tch::Device;
 
     use super::*;
 
@@ -237,7 +243,7 @@ mod tests {
         };
         let scores = [0.1, 0.3, 0.5, 0.7, 0.2, 0.4, 0.6, 0.8, 0.9, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0];
         let mut batch = prediction(&scores, &[0.0; 4]);
-        batch.padding = padding::Padding::of(&[2, 1]);
+        batch.padding = padding::Padding::of(&[2, 1], Device::Cpu);
         let first = loss(&prediction(&scores[..8], &[0.0; 2]), &TARGETS[..1]);
         let mut second = prediction(&scores[8..], &[0.0; 2]);
         second.token_scores = second.token_scores.narrow(1, 0, 1);

@@ -28,12 +28,22 @@ pub struct AesaNet {
 pub const ENCODER_PREFIX: &str = "beats.";
 
 impl AesaNet {
-    /// A network with fresh weights; the seed of `tch::manual_seed` decides them.
+    /// A network on the CPU with fresh weights; the seed of `tch::manual_seed` decides them.
     pub fn new(config: &ModelConfig) -> Self {
-        let store = VarStore::new(Device::Cpu);
+        Self::on(Device::Cpu, config)
+    }
+
+    /// A network on a device, with fresh weights.
+    pub fn on(device: Device, config: &ModelConfig) -> Self {
+        let store = VarStore::new(device);
         let beats = Beats::new(&(store.root() / "beats"), &config.encoder, None);
         let head = Head::new(&(store.root() / "head"), &config.head, &config.encoder);
         Self { store, beats, head }
+    }
+
+    /// Where the parameters are, and where inputs must be.
+    pub fn device(&self) -> Device {
+        self.store.device()
     }
 
     /// Scores normalised fbank features `[B, F, 128]`; `padding` says which of their tokens are none.
@@ -215,7 +225,7 @@ impl Blstm {
     ///
     /// Time goes first, since oneDNN's LSTM spends twice as long on clips first.
     fn forward(&self, x: &Tensor, padding: Option<&Padding>, train: bool) -> Tensor {
-        let state = Tensor::zeros([2 * self.layers, x.size()[0], self.dim], (Kind::Float, Device::Cpu));
+        let state = Tensor::zeros([2 * self.layers, x.size()[0], self.dim], (Kind::Float, x.device()));
         let parameters: Vec<&Tensor> = self.parameters.iter().collect();
         if let Some(padding) = padding {
             return padding.packed(x, |data, sizes| {
@@ -291,7 +301,7 @@ mod tests {
         // Not zeros: what stands in the padding must not matter.
         let pad = |clip: &Tensor| clip.pad([0, 0, 0, longest - clip.size()[1]], "constant", 3.0);
         let batch = Tensor::cat(&clips.iter().map(pad).collect::<Vec<_>>(), 0);
-        let padding = || Padding::of(&steps.map(|n| 8 * n));
+        let padding = || Padding::of(&steps.map(|n| 8 * n), Device::Cpu);
 
         // Positional convolution and attention, block by block.
         let together = net.beats.forward(&batch, padding().as_ref(), false).hidden;

@@ -3,7 +3,7 @@
 //! Four places would: the positional convolution (padded tokens are zeroed, as beyond the end of a clip alone), the
 //! attention (padded keys are masked), the backward LSTM (it runs over packed clips) and every mean over tokens.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Which tokens of a batch `[B, T]` are padding.
 #[derive(Debug)]
@@ -17,14 +17,15 @@ pub struct Padding {
 }
 
 impl Padding {
-    /// The padding of clips with these numbers of tokens; `None` where all have the same.
-    pub fn of(lengths: &[i64]) -> Option<Self> {
+    /// The padding, for tensors on `device`, of clips with these numbers of tokens; `None` where all have the same.
+    pub fn of(lengths: &[i64], device: Device) -> Option<Self> {
         let longest = lengths.iter().copied().max()?;
         if lengths.iter().all(|length| *length == longest) {
             return None;
         }
-        let position = Tensor::arange(longest, (Kind::Int64, tch::Device::Cpu)).unsqueeze(0); // (1, T)
-        let is_padding = position.ge_tensor(&Tensor::from_slice(lengths).unsqueeze(1)); // (B, T)
+        let position = Tensor::arange(longest, (Kind::Int64, device)).unsqueeze(0); // (1, T)
+        let ends = Tensor::from_slice(lengths).to_device(device).unsqueeze(1); // (B, 1)
+        let is_padding = position.ge_tensor(&ends); // (B, T)
         let keep = is_padding.logical_not().to_kind(Kind::Float).unsqueeze(2);
         let key_mask = Tensor::zeros_like(&keep).squeeze_dim(2).masked_fill(&is_padding, f64::NEG_INFINITY);
         Some(Self { lengths: lengths.to_vec(), keep, key_mask: key_mask.unsqueeze(1).unsqueeze(1) })
@@ -42,7 +43,8 @@ impl Padding {
 
     /// Mean over each clip's own tokens: `[B, T, D]` to `[B, D]`.
     pub fn mean(&self, x: &Tensor) -> Tensor {
-        let counts = Tensor::from_slice(&self.lengths).to_kind(Kind::Float).unsqueeze(1); // (B, 1)
+        let counts =
+            Tensor::from_slice(&self.lengths).to_kind(Kind::Float).to_device(x.device()).unsqueeze(1); // (B, 1)
         self.zero(x).sum_dim_intlist([1].as_slice(), false, Kind::Float) / counts
     }
 
@@ -55,11 +57,12 @@ impl Padding {
         order.iter().zip(0_i64..).for_each(|(clip, place)| places[*clip as usize] = place);
         let sorted: Vec<i64> = order.iter().map(|clip| self.lengths[*clip as usize]).collect();
 
-        let x = x.index_select(0, &Tensor::from_slice(&order));
+        let x = x.index_select(0, &Tensor::from_slice(&order).to_device(x.device()));
+        // The lengths and the sizes of steps stay on the CPU, wherever `x` is.
         let (data, sizes) = x.internal_pack_padded_sequence(&Tensor::from_slice(&sorted), true);
         let y = lstm(&data, &sizes);
         let (y, _) = Tensor::internal_pad_packed_sequence(&y, &sizes, true, 0.0, x.size()[1]);
-        y.index_select(0, &Tensor::from_slice(&places))
+        y.index_select(0, &Tensor::from_slice(&places).to_device(y.device()))
     }
 }
 
@@ -73,20 +76,18 @@ pub fn mean(x: &Tensor, padding: Option<&Padding>) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]
     fn equal_lengths_need_no_padding() {
-        assert!(Padding::of(&[]).is_none());
-        assert!(Padding::of(&[8, 8]).is_none());
-        assert!(Padding::of(&[8, 16]).is_some());
+        assert!(Padding::of(&[], Device::Cpu).is_none());
+        assert!(Padding::of(&[8, 8], Device::Cpu).is_none());
+        assert!(Padding::of(&[8, 16], Device::Cpu).is_some());
     }
 
     #[test]
     fn means_and_zeros_leave_the_padding_out() {
-        let padding = Padding::of(&[1, 3]).unwrap();
+        let padding = Padding::of(&[1, 3], Device::Cpu).unwrap();
         let x = Tensor::from_slice(&[1.0f32, 50.0, 60.0, 1.0, 2.0, 6.0]).view([2, 3, 1]);
         assert_eq!(Vec::<f32>::try_from(padding.mean(&x).flatten(0, 1)).unwrap(), [1.0, 3.0]);
         assert_eq!(
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn packing_keeps_clips_in_their_places() {
-        let padding = Padding::of(&[2, 4, 3]).unwrap();
+        let padding = Padding::of(&[2, 4, 3], Device::Cpu).unwrap();
         let x = Tensor::randn([3, 4, 5], (Kind::Float, Device::Cpu));
         let y = padding.packed(&x, |data, _| {
             assert_eq!(data.size(), [9, 5]);

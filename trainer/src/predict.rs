@@ -23,7 +23,7 @@ pub fn clip_scores(
     for same_length in windows.chunk_by(|a, b| a.steps == b.steps) {
         for batch in same_length.chunks(MAX_BATCH) {
             let parts: Vec<Tensor> = batch.iter().map(|w| w.of(clips[w.clip])).collect();
-            let features = Tensor::stack(&parts, 0).to_kind(Kind::Float); // (B, F, 128)
+            let features = Tensor::stack(&parts, 0).to_kind(Kind::Float).to_device(net.device()); // (B, F, 128)
             let means = tch::no_grad(|| net.forward(&features, None, false)).clip_scores(); // (B, A)
             for (row, window) in batch.iter().enumerate() {
                 let weight = window.steps as f64 / num_steps(clips[window.clip]) as f64;

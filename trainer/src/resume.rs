@@ -59,7 +59,7 @@ pub fn read(
     optimiser.load_state(&below(OPTIMISER))?;
     if let Some((embeddings, targets)) = tensors.get(EMBEDDINGS).zip(tensors.get(TARGETS)) {
         let targets = Vec::<f64>::try_from(targets.flatten(0, -1))?;
-        buffer.push(embeddings, targets.as_chunks().0);
+        buffer.push(&embeddings.to_device(store.device()), targets.as_chunks().0);
     }
     let records = tensors.get(RECORDS).with_context(|| format!("{} lacks {RECORDS}", path.display()))?;
     Ok(serde_json::from_slice(&Vec::<u8>::try_from(records.to_kind(Kind::Uint8))?)?)

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
+use tch::Device;
 
 use crate::adam::AdamW;
 use crate::checkpoint::Checkpoint;
@@ -40,14 +41,15 @@ pub struct Options<'a> {
 /// Trains on the clips of a listing and fills a run folder; gives the best validation MSE (in z).
 ///
 /// The best weights so far and the whole state are on disk after every epoch. With `resume`, a run that was interrupted
-/// goes on from there and ends with the same weights, on the same machine with the same number of threads.
+/// goes on from there and ends with the same weights, on the same CPU with the same number of threads.
 ///
 /// # Errors
-/// Where clips are missing (see [`Listing::read`]), starting weights cannot be read, the run folder cannot be written or
-/// is taken, the run to resume is finished or was begun with another config or other clips, or the loss stops being a
-/// number.
+/// Where the device is not there, clips are missing (see [`Listing::read`]), starting weights cannot be read, the run
+/// folder cannot be written or is taken, the run to resume is finished or was begun with another config or other clips,
+/// or the loss stops being a number.
 pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: &Path) -> Result<RunInfo> {
     set_threads(config.threads);
+    let device = config.device.find()?;
     tch::manual_seed(config.seed as i64);
     let (config, start) = resolve_init(config)?;
     let mut run = if options.resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out)? };
@@ -56,7 +58,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     let Clips { train: clips, validation, left_out } = listing.read(options.allow_missing, out)?;
     run.write_config(&config)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
-    let mut net = build(&config, &scale, start)?;
+    let mut net = build(device, &config, &scale, start)?;
     let mut info = RunInfo {
         target_scale: scale,
         run_hash: run_hash(&config, &tables, &left_out)?,
@@ -317,8 +319,13 @@ fn resolve_init(config: &TrainConfig) -> Result<(TrainConfig, Vec<(NamedTensors,
 }
 
 /// The network at the start of training.
-fn build(config: &TrainConfig, scale: &TargetScale, start: Vec<(NamedTensors, &str)>) -> Result<AesaNet> {
-    let mut net = AesaNet::new(&config.model);
+fn build(
+    device: Device,
+    config: &TrainConfig,
+    scale: &TargetScale,
+    start: Vec<(NamedTensors, &str)>,
+) -> Result<AesaNet> {
+    let mut net = AesaNet::on(device, &config.model);
     net.head.centre_scores(scale.mean.map(|m| m / 10.0));
     for (tensors, prefix) in start {
         weights::load(&mut net.store, &tensors, prefix)?;

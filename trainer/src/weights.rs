@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use tch::nn::VarStore;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Tensors by name, sorted.
 pub type NamedTensors = BTreeMap<String, Tensor>;
@@ -26,7 +26,8 @@ pub fn read(path: &Path) -> Result<NamedTensors> {
 /// # Errors
 /// Where the folder cannot be written.
 pub fn write(path: &Path, tensors: &NamedTensors) -> Result<()> {
-    let contiguous: Vec<_> = tensors.iter().map(|(name, t)| (name, t.detach().contiguous())).collect();
+    let in_memory = |t: &Tensor| t.detach().to_device(Device::Cpu).contiguous();
+    let contiguous: Vec<_> = tensors.iter().map(|(name, t)| (name, in_memory(t))).collect();
     replace(path, |temporary| Ok(Tensor::write_safetensors(&contiguous, temporary)?))
 }
 
@@ -45,9 +46,9 @@ pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<(
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// All parameters of a network, copied.
+/// All parameters of a network, copied to main memory.
 pub fn snapshot(store: &VarStore) -> NamedTensors {
-    store.variables().into_iter().map(|(name, t)| (name, t.detach().copy())).collect()
+    store.variables().into_iter().map(|(name, t)| (name, t.detach().to_device(Device::Cpu).copy())).collect()
 }
 
 /// The same tensors, each name with `prefix` before it.
@@ -78,8 +79,6 @@ pub fn load(store: &mut VarStore, tensors: &NamedTensors, prefix: &str) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]

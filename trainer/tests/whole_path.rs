@@ -533,6 +533,11 @@ fn bad_tables_leave_nothing_behind() {
         train(&["--root", "EARS=/no/such/folder"])
             .contains("--root EARS=/no/such/folder: there is no such folder")
     );
+    if !tch::Cuda::is_available() {
+        fs::write(&table, "path,PQ,PC,CE,CU\ndev.wav,1,2,3,4\n").unwrap();
+        let error = train(&["--set", "device=cuda"]);
+        assert!(error.contains("cuda was asked for, but this libtorch sees no CUDA device"), "{error}");
+    }
     assert!(train(&["--root", "EARS"]).contains("is not NAME=DIR, such as LibriTTS=/data/LibriTTS"));
     assert!(train(&["--corpus", "x"]).contains("cannot be used with"));
     assert!(train(&["--train", &good, &good]).contains("another table has \"a.wav\", too"));

@@ -21,7 +21,7 @@ use anyhow::Result;
 /// RUNDIR/missing.txt lists them with the reason, and nothing is trained without --allow-missing. Clips of --train that
 /// are in --dev, too, are left out of training.
 ///
-/// The run folder receives config.toml (every key, with its value), metrics.csv and curves.svg (updated after each
+/// The run folder receives config.toml (every key, with its value; no device is the CPU), metrics.csv and curves.svg (updated after each
 /// epoch), run.json and best.safetensors (the best weights so far). An interrupted run goes on with the same command
 /// and --resume.
 #[derive(clap::Args)]
