@@ -123,7 +123,10 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         )?;
     }
     bar.finish_and_clear();
-    ensure!(course.best_epoch > 0, "no epoch gave a validation MSE");
+    ensure!(
+        course.best_epoch > 0,
+        "no epoch gave a validation MSE that is a number: lower learning_rate and encoder_learning_rate"
+    );
     info = RunInfo {
         best_epoch: course.best_epoch,
         best_validation_mse: course.best_mse,
