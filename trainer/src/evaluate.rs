@@ -147,7 +147,7 @@ impl Report {
                 let levels = &axes[axis.short_name()];
                 let named = [("utterance", Some(levels.utterance)), ("system", levels.system)];
                 let row = |(level, m): (&str, Option<Metrics>)| {
-                    let Metrics { mse, lcc, srcc, ktau } = m?;
+                    let Metrics { mse, lcc, srcc, ktau, .. } = m?;
                     let (domain, axis, level) = (domain.to_string(), axis.to_string(), level.to_string());
                     Some(Row { domain, axis, level, mse, lcc, srcc, ktau })
                 };

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// How many metrics [`Metrics`] holds.
+pub const NUM_METRICS: usize = 6;
+
 /// Agreement of predictions with the truth.
 ///
 /// Correlations are NaN (null in JSON) where one side is constant or there are fewer than two values.
@@ -21,22 +24,49 @@ pub struct Metrics {
     /// Kendall's tau-b.
     #[serde(deserialize_with = "nan_from_null")]
     pub ktau: f64,
+    /// Mean of prediction minus truth: above 0 where predictions are too high.
+    #[serde(default = "unknown", deserialize_with = "nan_from_null")]
+    pub bias: f64,
+    /// Mean squared error after taking the bias off every prediction: `mse - bias^2`.
+    ///
+    /// It tells apart a model that ranks badly from one that only sits too high or too low.
+    #[serde(default = "unknown", deserialize_with = "nan_from_null")]
+    pub mse_bias_corrected: f64,
 }
 
 impl Metrics {
+    /// Names of the fields, in the order of [`Metrics::values`].
+    pub const NAMES: [&str; NUM_METRICS] = ["mse", "lcc", "srcc", "ktau", "bias", "mse_bias_corrected"];
+
     /// Compares two lists of the same length.
     ///
     /// # Panics
     /// Where the lengths differ.
     pub fn of(prediction: &[f64], truth: &[f64]) -> Self {
         assert_eq!(prediction.len(), truth.len(), "one prediction per truth");
-        let squares: Vec<f64> = prediction.iter().zip(truth).map(|(p, t)| (p - t) * (p - t)).collect();
+        let errors: Vec<f64> = prediction.iter().zip(truth).map(|(p, t)| p - t).collect();
+        let bias = mean(&errors);
+        let mean_square =
+            |offset: f64| mean(&errors.iter().map(|e| (e - offset) * (e - offset)).collect::<Vec<_>>());
         Self {
-            mse: mean(&squares),
+            mse: mean_square(0.0),
             lcc: pearson(prediction, truth),
             srcc: pearson(&ranks(prediction), &ranks(truth)),
             ktau: kendall_tau_b(prediction, truth),
+            bias,
+            mse_bias_corrected: mean_square(bias),
         }
+    }
+
+    /// All fields.
+    pub const fn values(&self) -> [f64; NUM_METRICS] {
+        [self.mse, self.lcc, self.srcc, self.ktau, self.bias, self.mse_bias_corrected]
+    }
+
+    /// Metrics of [`Metrics::values`].
+    pub const fn from_values(values: [f64; NUM_METRICS]) -> Self {
+        let [mse, lcc, srcc, ktau, bias, mse_bias_corrected] = values;
+        Self { mse, lcc, srcc, ktau, bias, mse_bias_corrected }
     }
 }
 
@@ -182,6 +212,11 @@ fn sort_counting_swaps(values: &mut [f64]) -> f64 {
     swaps
 }
 
+/// A metric that a file does not hold.
+const fn unknown() -> f64 {
+    f64::NAN
+}
+
 /// JSON has no NaN: it is written as null.
 fn nan_from_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
@@ -264,6 +299,17 @@ mod tests {
         assert_eq!(metrics.mse, 5.0 / 3.0);
         let text = serde_json::to_string(&metrics).unwrap();
         assert!(serde_json::from_str::<Metrics>(&text).unwrap().lcc.is_nan());
+    }
+
+    #[test]
+    fn a_constant_offset_is_all_bias() {
+        // Errors around an offset of 3 are -1, 1, 1, -1.
+        let truth = [1.0, 2.0, 4.0, 6.0];
+        let metrics = Metrics::of(&[3.0, 6.0, 8.0, 8.0], &truth);
+        assert_eq!((metrics.bias, metrics.mse, metrics.mse_bias_corrected), (3.0, 10.0, 1.0));
+        let offset = Metrics::of(&truth.map(|t| t - 0.5), &truth);
+        assert_eq!((offset.bias, offset.mse, offset.mse_bias_corrected), (-0.5, 0.25, 0.0));
+        assert_eq!(Metrics::from_values(offset.values()), offset);
     }
 
     #[test]
