@@ -10,8 +10,10 @@
 
 pub mod adam;
 pub mod beats;
+pub mod bootstrap;
 pub mod buffer;
 pub mod cache;
+pub mod ceiling;
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;
@@ -27,7 +29,9 @@ pub mod padding;
 pub mod pickle;
 pub mod predict;
 pub mod progress;
+pub mod report;
 pub mod resume;
 pub mod run;
 pub mod train;
+pub mod truth;
 pub mod weights;
