@@ -32,6 +32,7 @@ pub mod progress;
 pub mod report;
 pub mod resume;
 pub mod run;
+pub mod scatter;
 pub mod tables;
 pub mod train;
 pub mod truth;
