@@ -28,6 +28,7 @@ pub mod model;
 pub mod padding;
 pub mod pickle;
 pub mod predict;
+pub mod predictions;
 pub mod progress;
 pub mod report;
 pub mod resume;
