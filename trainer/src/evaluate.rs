@@ -1,12 +1,11 @@
-//! Measures a model, or anyone's predictions, against labels.
+//! Scores a corpus's clips with a model.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aesa::encoder::Network;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::score::{Axis, FRAMES_PER_STEP, NUM_AXES, Scores};
-use aesa_corpus::labels::read_ratings;
 use aesa_corpus::manifest::{self, LadderClip};
 use aesa_tract::{TractModel, TractSession};
 use anyhow::{Context, Result, bail, ensure};
@@ -15,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::dataset::{self, num_steps};
-use crate::metrics::{Levels, Metrics, mean};
+use crate::metrics::mean;
 use crate::model::AesaNet;
+use crate::report::Scored;
 use crate::run::RunFolder;
 use crate::{predict, progress};
 
@@ -97,106 +97,10 @@ pub fn frame_scores(session: &mut TractSession, features: &[f32]) -> Result<Vec<
     Ok(scores)
 }
 
-/// Metrics per axis over all clips, and per domain.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// What was compared.
-    pub description: String,
-    /// Over all clips, by axis.
-    pub axes: BTreeMap<String, Levels>,
-    /// By domain, then by axis; empty where the labels name no domain.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub domains: BTreeMap<String, BTreeMap<String, Levels>>,
-}
-
-/// One clip's scores and labels.
-#[derive(Clone, Debug)]
-pub struct Scored {
-    /// Its id.
-    pub id: String,
-    /// The system that made it.
-    pub system: Option<String>,
-    /// Its domain's name.
-    pub domain: Option<String>,
-    /// Scores of the model, 0 to 10.
-    pub prediction: [f64; NUM_AXES],
-    /// Labels, 0 to 10.
-    pub truth: [f64; NUM_AXES],
-}
-
-impl Report {
-    /// Compares clips with their labels.
-    pub fn of(description: String, clips: &[Scored]) -> Self {
-        let all: Vec<&Scored> = clips.iter().collect();
-        let mut by_domain: BTreeMap<String, Vec<&Scored>> = BTreeMap::new();
-        for clip in clips {
-            if let Some(domain) = &clip.domain {
-                by_domain.entry(domain.clone()).or_default().push(clip);
-            }
-        }
-        let domains = by_domain.into_iter().map(|(name, clips)| (name, axes(&clips))).collect();
-        Self { description, axes: axes(&all), domains }
-    }
-
-    /// One row per domain (first `all`), axis and level.
-    pub fn rows(&self) -> Vec<Row> {
-        let all = [("all", &self.axes)];
-        let domains = all.into_iter().chain(self.domains.iter().map(|(name, axes)| (name.as_str(), axes)));
-        let of_domain = |(domain, axes): (&str, &BTreeMap<String, Levels>)| {
-            let of_axis = |axis: Axis| {
-                let levels = &axes[axis.short_name()];
-                let named = [("utterance", Some(levels.utterance)), ("system", levels.system)];
-                let row = |(level, m): (&str, Option<Metrics>)| {
-                    let Metrics { mse, lcc, srcc, ktau, .. } = m?;
-                    let (domain, axis, level) = (domain.to_string(), axis.to_string(), level.to_string());
-                    Some(Row { domain, axis, level, mse, lcc, srcc, ktau })
-                };
-                named.into_iter().filter_map(row).collect::<Vec<_>>()
-            };
-            Axis::ALL.into_iter().flat_map(of_axis).collect::<Vec<_>>()
-        };
-        domains.flat_map(of_domain).collect()
-    }
-
-    /// A table for people.
-    pub fn table(&self) -> String {
-        let mut text = format!(
-            "{:8} {:4} {:9} {:>8} {:>7} {:>7} {:>7}\n",
-            "domain", "axis", "level", "MSE", "LCC", "SRCC", "KTAU"
-        );
-        for r in self.rows() {
-            text += &format!(
-                "{:8} {:4} {:9} {:8.4} {:7.4} {:7.4} {:7.4}\n",
-                r.domain, r.axis, r.level, r.mse, r.lcc, r.srcc, r.ktau
-            );
-        }
-        text
-    }
-}
-
-/// One line of a report as a table.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// `all`, or a domain.
-    pub domain: String,
-    /// Short name of the axis.
-    pub axis: String,
-    /// `utterance` or `system`.
-    pub level: String,
-    /// See [`Metrics`].
-    pub mse: f64,
-    /// See [`Metrics`].
-    pub lcc: f64,
-    /// See [`Metrics`].
-    pub srcc: f64,
-    /// See [`Metrics`].
-    pub ktau: f64,
-}
-
 /// Scores a split of a corpus.
 ///
 /// # Errors
-/// Where the corpus cannot be read or the network fails.
+/// Where the corpus cannot be read, the network fails, or a score is no number.
 pub fn score_split(model: &Model, corpus: &Path, split: &str) -> Result<Vec<Scored>> {
     let clips = dataset::load(corpus, split, Kind::Float)?;
     let scores = model.clip_scores(&clips.iter().map(|c| &c.features).collect::<Vec<_>>())?;
@@ -207,7 +111,11 @@ pub fn score_split(model: &Model, corpus: &Path, split: &str) -> Result<Vec<Scor
         prediction,
         truth: clip.targets,
     });
-    Ok(scored.collect())
+    let scored: Vec<Scored> = scored.collect();
+    if let Some(clip) = scored.iter().find(|c| c.prediction.iter().any(|p| !p.is_finite())) {
+        bail!("the model's scores of {} are not all numbers: {:?}", clip.id, clip.prediction);
+    }
+    Ok(scored)
 }
 
 /// What a model says of clips that are degraded step by step.
@@ -284,80 +192,6 @@ fn ladder_reports(rows: &[LadderClip], pq: &[f64]) -> Result<Vec<LadderReport>> 
     Ok(reports)
 }
 
-/// Compares a table of predictions with a labels file.
-///
-/// # Errors
-/// Where a file cannot be read or a labelled clip has no prediction.
-pub fn compare_files(truth: &Path, predictions: &Path) -> Result<Report> {
-    let ratings = read_ratings(truth)?;
-    let predicted = read_predictions(predictions)?;
-    let missing: Vec<&str> =
-        ratings.iter().map(|r| r.sample_id.as_str()).filter(|id| !predicted.contains_key(*id)).collect();
-    if let Some(first) = missing.first() {
-        bail!(
-            "{} has no prediction for {} of the {} clips in {}, the first being {first}",
-            predictions.display(),
-            missing.len(),
-            ratings.len(),
-            truth.display()
-        );
-    }
-    let scored = ratings.into_iter().map(|rating| Scored {
-        prediction: predicted[&rating.sample_id],
-        id: rating.sample_id,
-        system: rating.system,
-        domain: rating.domain.map(|d| d.name().to_string()),
-        truth: rating.scores,
-    });
-    let description = format!("{} against {}", file_name(predictions), file_name(truth));
-    Ok(Report::of(description, &scored.collect::<Vec<_>>()))
-}
-
-/// Predictions by sample id, from a CSV file with columns for the id and the four axes, found by their names.
-fn read_predictions(path: &Path) -> Result<HashMap<String, [f64; NUM_AXES]>> {
-    let mut reader =
-        csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let headers: Vec<String> =
-        reader.headers()?.iter().map(|h| h.trim().to_lowercase().replace([' ', '-'], "_")).collect();
-    let column = |names: &[String]| {
-        let found = headers.iter().position(|h| names.contains(h));
-        found.with_context(|| format!("{} has no column {}", path.display(), names[0]))
-    };
-    let id = column(&["sample_id".to_string(), "id".to_string()])?;
-    let mut columns = [0; NUM_AXES];
-    for (place, axis) in columns.iter_mut().zip(Axis::ALL) {
-        *place = column(&[axis.short_name().to_lowercase(), axis.name().to_lowercase().replace(' ', "_")])?;
-    }
-    let mut predictions = HashMap::new();
-    for (number, record) in reader.records().enumerate() {
-        let record = record?;
-        let mut scores = [0.0; NUM_AXES];
-        for (score, column) in scores.iter_mut().zip(columns) {
-            let text = record[column].trim();
-            let value = text.parse::<f64>().ok().filter(|v| v.is_finite());
-            *score = value
-                .with_context(|| format!("{}: row {}: {text:?} is no score", path.display(), number + 2))?;
-        }
-        let id = record[id].trim().to_string();
-        ensure!(predictions.insert(id.clone(), scores).is_none(), "{}: {id} occurs twice", path.display());
-    }
-    Ok(predictions)
-}
-
-fn axes(clips: &[&Scored]) -> BTreeMap<String, Levels> {
-    let systems: Vec<Option<&str>> = clips.iter().map(|c| c.system.as_deref()).collect();
-    let of_axis = |axis: Axis| {
-        let prediction: Vec<f64> = clips.iter().map(|c| c.prediction[axis as usize]).collect();
-        let truth: Vec<f64> = clips.iter().map(|c| c.truth[axis as usize]).collect();
-        (axis.to_string(), Levels::of(&prediction, &truth, &systems))
-    };
-    Axis::ALL.into_iter().map(of_axis).collect()
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,20 +222,5 @@ mod tests {
     fn a_constant_is_not_falling() {
         let rows = [row("a", 0), row("a", 1)];
         assert_eq!(ladder_reports(&rows, &[5.0, 5.0]).unwrap()[0].share_falling_throughout, 0.0);
-    }
-
-    #[test]
-    fn predictions_are_found_by_column_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "CE,Sample ID,extra,cu,Production_Complexity,PQ\n3,a,x,4,2,1\n").unwrap();
-        assert_eq!(read_predictions(file.path()).unwrap()["a"], [1.0, 2.0, 3.0, 4.0]);
-        for text in [
-            "sample_id,PQ,PC,CE\na,1,2,3\n",
-            "sample_id,PQ,PC,CE,CU\na,1,2,3,x\n",
-            "id,PQ,PC,CE,CU\na,1,2,3,4\na,1,2,3,4\n",
-        ] {
-            std::fs::write(file.path(), text).unwrap();
-            assert!(read_predictions(file.path()).is_err(), "{text}");
-        }
     }
 }

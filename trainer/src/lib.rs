@@ -5,6 +5,9 @@
 //!                                       fbank from the engine                                     |
 //!                                                                                                 v
 //!                                                       run folder: best.safetensors --> aesa-export: model.onnx
+//!
+//! model --> evaluate --> scores --> report (metrics, bootstrap, ceiling) --> tables, scatter
+//! truth, predictions of others ---^
 //! ```
 #![forbid(unsafe_code)]
 

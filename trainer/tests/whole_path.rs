@@ -105,6 +105,31 @@ fn write_corpus(folder: &Path) {
     fs::write(folder.join("ladders.csv"), table).unwrap();
 }
 
+/// An evaluation's folder is enough to make each of its numbers again; so are its scores and the corpus.
+fn measures_again(folder: &Path, corpus: &str) {
+    let first = folder.join("run/eval-test");
+    let predictions = first.join("predictions.csv").display().to_string();
+    let again = folder.join("again-test").display().to_string();
+    let with_labels = folder.join("again-corpus").display().to_string();
+    succeed(&["eval", "--predictions", &predictions, "--out", &again]);
+    let corpus = ["--corpus", corpus, "--split", "test"];
+    succeed(&[&["eval", "--predictions", &predictions, "--out", &with_labels], &corpus[..]].concat());
+    for other in [&again, &with_labels].map(Path::new) {
+        for name in ["table1.md", "table1.csv", "table2.md", "table2.csv", "metrics.csv", "predictions.csv"] {
+            let read = |folder: &Path| fs::read_to_string(folder.join(name)).unwrap();
+            assert_eq!(read(&first), read(other), "{name}");
+        }
+        assert!(fs::read_to_string(other.join("scatter.svg")).unwrap().contains("<circle"));
+        let json = |folder: &Path| {
+            let mut report = read_json(&folder.join("metrics.json"));
+            report["description"].take();
+            report
+        };
+        assert_eq!(json(&first), json(other));
+        assert_eq!(json(other)["bootstrap"]["unit"], "systems");
+    }
+}
+
 #[test]
 fn train_measure_export() {
     let folder = tempfile::tempdir().unwrap();
@@ -140,6 +165,7 @@ fn train_measure_export() {
     assert!(report["axes"]["PQ"]["utterance"]["srcc"].as_f64().unwrap() > 0.6, "{report}");
     assert!(report["domains"]["speech"]["PC"]["utterance"]["mse"].is_f64(), "{report}");
     let ladders = succeed(&["eval", "--model", &run, "--corpus", &corpus, "--split", "ladders"]);
+    measures_again(folder.path(), &corpus);
     assert!(ladders.contains("PQ falls at every step in 100.0 % of 1 clips"), "{ladders}");
 
     let (model, clip) = (path("model.onnx"), path("test3.wav"));
@@ -603,7 +629,8 @@ fn predictions_of_anyone_are_measured_as_scipy_does() {
     fs::write(path("truth.csv"), truth).unwrap();
     fs::write(path("predictions.csv"), &predictions).unwrap();
     let (truth, file, out) = (path("truth.csv"), path("predictions.csv"), path("out.json"));
-    succeed(&["eval", "--truth", &truth, "--predictions", &file, "--json", &out]);
+    let tables = succeed(&["eval", "--truth", &truth, "--predictions", &file, "--json", &out]);
+    assert!(tables.contains("95 % of 1000 resamples of the systems"), "{tables}");
     let actual = read_json(Path::new(&out));
     let expected = read_json(Path::new(&format!("{GOLDEN}/metrics/metrics-split-half.expected.json")));
     for axis in ["PQ", "PC", "CE", "CU"] {
@@ -615,9 +642,13 @@ fn predictions_of_anyone_are_measured_as_scipy_does() {
             }
         }
     }
+    let compare = ["eval", "--truth", &truth, "--predictions", &file];
+    let detailed = succeed(&[&compare[..], &["--detailed", "--bootstrap", "0"]].concat());
+    assert_eq!(detailed.lines().count(), 1 + 8, "{detailed}");
+    let with_one_more = predictions.clone() + "1,2,3,4,somewhere/else.wav\n";
+    fs::write(&file, with_one_more).unwrap();
+    assert!(fail(&compare).contains("1 clips that") && fail(&compare).contains("somewhere/else.wav"));
     let without_last = &predictions[..predictions.trim_end().rfind('\n').unwrap()];
     fs::write(&file, without_last).unwrap();
-    assert!(
-        fail(&["eval", "--truth", &truth, "--predictions", &file]).contains("no prediction for 1 of the")
-    );
+    assert!(fail(&compare).contains("no prediction for 1 of the"));
 }

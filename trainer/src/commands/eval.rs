@@ -3,42 +3,95 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aesa_trainer::evaluate::{
-    LadderReport, Model, Report, Scored, compare_files, score_ladders, score_split,
-};
-use anyhow::{Context, Result, bail};
+use aesa_trainer::bootstrap::Bootstrap;
+use aesa_trainer::ceiling::{Raters, Splits};
+use aesa_trainer::evaluate::{LadderReport, Model, score_ladders, score_split};
+use aesa_trainer::predictions::{self, Predictions};
+use aesa_trainer::report::{Report, Scored};
+use aesa_trainer::{scatter, tables, truth, weights};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
 /// Measures a model on a corpus, or anyone's predictions against labels.
 ///
-/// Gives MSE, LCC (Pearson), SRCC (Spearman) and KTAU (Kendall's tau-b) per axis, over all clips and per
-/// domain, for single clips (utterance) and for the means of each system. `--split ladders` takes the
-/// corpus's gradually degraded clips and tells for how many of them PQ falls at every step.
+/// Prints the paper's Table I (domain x axis) and Table II (axis x metric): MSE, LCC (Pearson), SRCC
+/// (Spearman) and KTAU (Kendall's tau-b), for single clips (utterance) and for the means of each system, and
+/// MSE*, the MSE after taking off the mean error. Each number has a bootstrap interval; where the labels hold
+/// every rater's scores, the agreement of half the raters with the other half stands beside it.
+///
+/// `--split ladders` takes the corpus's gradually degraded clips instead, and tells for how many of them PQ
+/// falls at every step.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  aesa-trainer eval --model runs/starter-1 --corpus corpus/starter --split test
-  aesa-trainer eval --model models/starter/model.onnx --corpus corpus/starter --split ladders --json ladders.json
-  aesa-trainer eval --truth audiomos2025_track2_human_annotations.jsonl --predictions mine.csv --json out.json
+  a model on a corpus:
+    aesa-trainer eval --model runs/starter-1 --corpus corpus/starter --split test
+    aesa-trainer eval --model models/starter/model.onnx --corpus corpus/starter --split ladders
+  another system's answer to the challenge, with the raters' ceiling, and domains for Table I:
+    aesa-trainer eval --predictions answer.csv --truth audiomos2025_track2_human_annotations.jsonl \\
+        --domains domains.csv --out answer
+  another system's answer on a corpus:
+    aesa-trainer eval --predictions answer.csv --corpus corpus/starter --split test
+  the same numbers again, from what an evaluation left behind:
+    aesa-trainer eval --predictions runs/starter-1/eval-test/predictions.csv
 
-For a run folder the results are also saved in it, as eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv.
-A predictions file has the columns sample_id, PQ, PC, CE, CU, in any order; others are ignored.")]
+Files in --out DIR (for a run folder: eval-SPLIT in it, unless --out names another):
+  table1.md, table1.csv     domain x axis
+  table2.md, table2.csv     axis x metric
+  metrics.json, metrics.csv every metric, interval and ceiling of every domain, axis and level
+  scatter.svg               predictions over labels, one panel per axis
+  predictions.csv           each clip's scores, labels, system and domain
+A run folder also gets eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv, for scripts.
+
+A predictions file is CSV with the columns sample_id (or id, data_path, path; a file's name will
+do), PQ, PC, CE, CU (or Production_Quality, ...), in any order; others are ignored. Every clip needs
+a prediction, every prediction a clip. `aesa score --format csv` writes such files.
+
+Intervals: systems are drawn with replacement, as many as there are, with all their clips; clips that
+name no system are drawn one by one. A resample in which a metric is undefined does not count for it.")]
 pub(crate) struct Arguments {
     /// Run folder, or an exported model.onnx
-    #[arg(long, value_name = "MODEL", requires = "corpus", required_unless_present = "truth")]
+    #[arg(
+        long,
+        value_name = "MODEL",
+        requires = "corpus",
+        required_unless_present = "predictions",
+        conflicts_with_all = ["predictions", "truth"]
+    )]
     model: Option<PathBuf>,
+    /// Anyone's scores; compared with --truth, with a --corpus, or with the labels they hold themselves
+    #[arg(long, value_name = "FILE.csv")]
+    predictions: Option<PathBuf>,
     /// Corpus folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "truth")]
     corpus: Option<PathBuf>,
     /// Part of the corpus
     #[arg(long, value_enum, default_value = "validation")]
     split: Split,
     /// Labels: the challenge's CSV or JSONL
-    #[arg(long, value_name = "LABELS", requires = "predictions", conflicts_with = "model")]
+    #[arg(long, value_name = "LABELS", requires = "predictions")]
     truth: Option<PathBuf>,
-    /// Predictions for the clips in --truth
-    #[arg(long, value_name = "FILE.csv", requires = "truth")]
-    predictions: Option<PathBuf>,
+    /// Every rater's scores (the challenge's JSONL), for the ceiling; --truth has them where it is JSONL
+    #[arg(long, value_name = "LABELS")]
+    raters: Option<PathBuf>,
+    /// Domains of the clips: CSV with the columns system (or sample_id) and domain (speech, music, sound)
+    #[arg(long, value_name = "FILE.csv")]
+    domains: Option<PathBuf>,
+    /// Resamples for the intervals; 0 for none
+    #[arg(long, value_name = "N", default_value_t = Bootstrap::default().num_resamples)]
+    bootstrap: usize,
+    /// Random splits of the raters for the ceiling; 0 for none
+    #[arg(long, value_name = "N", default_value_t = Splits::default().num_splits)]
+    rater_splits: usize,
+    /// Decides resamples and splits
+    #[arg(long, default_value_t = Bootstrap::default().seed)]
+    seed: u64,
+    /// Print every metric of every domain, axis and level instead of the two tables
+    #[arg(long)]
+    detailed: bool,
+    /// Folder for tables, metrics, plot and predictions
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Where to save the metrics as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -46,7 +99,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     /// Where to save the scores of each clip as CSV
-    #[arg(long, value_name = "FILE", conflicts_with = "truth")]
+    #[arg(long, value_name = "FILE")]
     save_predictions: Option<PathBuf>,
     /// Threads; 0 takes all
     #[arg(long, default_value_t = 0)]
@@ -62,48 +115,142 @@ enum Split {
     Ladders,
 }
 
+impl Split {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+            Self::Ladders => "ladders",
+        }
+    }
+}
+
+/// What is compared.
+struct Compared {
+    description: String,
+    clips: Vec<Scored>,
+    raters: Raters,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     aesa_trainer::train::set_threads(arguments.threads);
-    if let (Some(truth), Some(predictions)) = (&arguments.truth, &arguments.predictions) {
-        return save_report(
-            &compare_files(truth, predictions)?,
-            arguments.json.as_deref(),
-            arguments.csv.as_deref(),
-        );
-    }
-    let (Some(model), Some(corpus)) = (&arguments.model, &arguments.corpus) else {
-        bail!("give either --model and --corpus, or --truth and --predictions");
-    };
-    let split = match arguments.split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-        Split::Test => "test",
-        Split::Ladders => "ladders",
-    };
-    let in_run = |name: String| model.is_dir().then(|| model.join(name));
+    let split = arguments.split.name();
+    let in_run = |name: String| arguments.model.as_deref().filter(|m| m.is_dir()).map(|m| m.join(name));
     let json = arguments.json.clone().or_else(|| in_run(format!("eval-{split}.json")));
     let csv = arguments.csv.clone().or_else(|| in_run(format!("eval-{split}.csv")));
-    let loaded = Model::load(model)?;
     if arguments.split == Split::Ladders {
-        return save_ladders(&score_ladders(&loaded, corpus)?, json.as_deref(), csv.as_deref());
+        let (Some(model), Some(corpus)) = (&arguments.model, &arguments.corpus) else {
+            bail!("ladders have no labels: give --model and --corpus");
+        };
+        let out = arguments.out.as_deref();
+        let reports = score_ladders(&Model::load(model)?, corpus)?;
+        let files = [(json, out.map(|o| o.join("metrics.json"))), (csv, out.map(|o| o.join("metrics.csv")))];
+        return save_ladders(&reports, &files.map(|(a, b)| [a, b].into_iter().flatten().collect::<Vec<_>>()));
     }
-    let scored = score_split(&loaded, corpus, split)?;
-    if let Some(path) =
-        arguments.save_predictions.clone().or_else(|| in_run(format!("predictions-{split}.csv")))
-    {
-        save_predictions(&scored, &path)?;
+    let compared = compare(arguments)?;
+    let report = report(arguments, &compared)?;
+    if arguments.detailed {
+        print!("{}", report.detailed_table());
+    } else {
+        print!("{}\n{}", tables::domains(&report).text(), tables::metrics(&report).text());
     }
-    let description = format!("{} on {split} of {}", model.display(), corpus.display());
-    save_report(&Report::of(description, &scored), json.as_deref(), csv.as_deref())
+    let predictions =
+        arguments.save_predictions.clone().or_else(|| in_run(format!("predictions-{split}.csv")));
+    let out = arguments.out.clone().or_else(|| in_run(format!("eval-{split}")));
+    let single = [(json, "metrics.json"), (csv, "metrics.csv"), (predictions, "predictions.csv")];
+    save(&compared.clips, &report, out.as_deref(), &single)
 }
 
-fn save_report(report: &Report, json: Option<&Path>, csv: Option<&Path>) -> Result<()> {
-    print!("{}", report.table());
-    save_json(report, json)?;
-    save_csv(&report.rows(), csv)
+/// Scores the clips, or reads their scores.
+fn compare(arguments: &Arguments) -> Result<Compared> {
+    let split = arguments.split.name();
+    // Before the work of scoring, so that a wrong file shows at once.
+    let asked = arguments.raters.as_deref().map(read_raters).transpose()?;
+    let (description, mut clips, raters) = match (&arguments.model, &arguments.predictions) {
+        (Some(model), _) => {
+            let corpus = arguments.corpus.as_deref().context("--model needs a --corpus")?;
+            let description = format!("{} on {split} of {}", model.display(), corpus.display());
+            (description, score_split(&Model::load(model)?, corpus, split)?, Raters::new())
+        }
+        (None, Some(predictions)) => {
+            let name = file_name(predictions);
+            let predictions = Predictions::read(predictions)?;
+            match (&arguments.truth, &arguments.corpus) {
+                (Some(labels), _) => {
+                    let description = format!("{name} against {}", file_name(labels));
+                    let (truth, raters) = truth::read_labels(labels)?;
+                    (description, predictions.join(&truth, &labels.display().to_string())?, raters)
+                }
+                (None, Some(corpus)) => {
+                    let truth = truth::read_split(corpus, split)?;
+                    let labels = format!("{split} of {}", corpus.display());
+                    let clips = predictions.join(&truth, &labels)?;
+                    (format!("{name} against {labels}"), clips, Raters::new())
+                }
+                (None, None) => (name, predictions.into_scored()?, Raters::new()),
+            }
+        }
+        (None, None) => bail!("give --model and --corpus, or --predictions"),
+    };
+    if let Some(domains) = &arguments.domains {
+        truth::assign_domains(&mut clips, domains)?;
+    }
+    Ok(Compared { description, clips, raters: asked.unwrap_or(raters) })
 }
 
-fn save_ladders(reports: &[LadderReport], json: Option<&Path>, csv: Option<&Path>) -> Result<()> {
+fn read_raters(labels: &Path) -> Result<Raters> {
+    let (_, raters) = truth::read_labels(labels)?;
+    ensure!(!raters.is_empty(), "{} holds only means, not the raters' scores", labels.display());
+    Ok(raters)
+}
+
+fn report(arguments: &Arguments, compared: &Compared) -> Result<Report> {
+    let Compared { description, clips, raters } = compared;
+    let mut report = Report::of(description.clone(), clips);
+    let bootstrap = Bootstrap { num_resamples: arguments.bootstrap, seed: arguments.seed };
+    report.bootstrap = bootstrap.intervals(clips, &report.agreement);
+    let splits = Splits { num_splits: arguments.rater_splits, seed: arguments.seed };
+    // A single rating per clip is a label like any other; a file of raters that was asked for must serve.
+    if arguments.raters.is_some() || raters.values().any(|scores| scores.len() > 1) {
+        let ceiling = splits.ceiling(clips, raters);
+        report.raters = ceiling.context("no ceiling of the raters (--rater-splits 0 leaves it out)")?;
+    }
+    Ok(report)
+}
+
+/// Writes the folder `out` and the single files, all made before the first is written.
+fn save(
+    clips: &[Scored],
+    report: &Report,
+    out: Option<&Path>,
+    single: &[(Option<PathBuf>, &str)],
+) -> Result<()> {
+    let (domains, metrics) = (tables::domains(report), tables::metrics(report));
+    let files = [
+        ("table1.md", domains.markdown().into_bytes()),
+        ("table1.csv", domains.csv()?),
+        ("table2.md", metrics.markdown().into_bytes()),
+        ("table2.csv", metrics.csv()?),
+        ("metrics.json", (serde_json::to_string_pretty(report)? + "\n").into_bytes()),
+        ("metrics.csv", report.csv()?),
+        ("scatter.svg", scatter::svg(clips, report)?.into_bytes()),
+        ("predictions.csv", predictions::to_csv(clips)?),
+    ];
+    if let Some(out) = out {
+        fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        files.iter().try_for_each(|(name, bytes)| write(&out.join(name), bytes))?;
+    }
+    for (path, name) in single {
+        let bytes = files.iter().find(|(of, _)| of == name).map(|(_, bytes)| bytes);
+        if let (Some(path), Some(bytes)) = (path, bytes) {
+            write(path, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn save_ladders(reports: &[LadderReport], [json, csv]: &[Vec<PathBuf>; 2]) -> Result<()> {
     /// One step of a ladder.
     #[derive(Serialize)]
     struct Row<'a> {
@@ -113,7 +260,7 @@ fn save_ladders(reports: &[LadderReport], json: Option<&Path>, csv: Option<&Path
         mean_pq: f64,
         share_falling: Option<f64>,
     }
-    let mut rows = Vec::new();
+    let mut rows = csv::Writer::from_writer(Vec::new());
     for report in reports {
         println!(
             "{}: PQ falls at every step in {:.1} % of {} clips",
@@ -125,44 +272,23 @@ fn save_ladders(reports: &[LadderReport], json: Option<&Path>, csv: Option<&Path
             let share_falling = step.checked_sub(1).map(|n| report.share_falling[n]);
             let falling = share_falling.map_or(String::new(), |s| format!("  falls in {:5.1} %", 100.0 * s));
             println!("  step {step} ({value:>6}): mean PQ {mean_pq:.3}{falling}");
-            rows.push(Row { ladder: &report.ladder, step, value, mean_pq, share_falling });
+            rows.serialize(Row { ladder: &report.ladder, step, value, mean_pq, share_falling })?;
         }
     }
-    save_json(reports, json)?;
-    save_csv(&rows, csv)
+    let text = serde_json::to_string_pretty(reports)? + "\n";
+    json.iter().try_for_each(|path| write(path, text.as_bytes()))?;
+    let rows = rows.into_inner()?;
+    csv.iter().try_for_each(|path| write(path, &rows))
 }
 
-fn save_predictions(scored: &[Scored], path: &Path) -> Result<()> {
-    /// One clip's scores.
-    #[derive(Serialize)]
-    #[serde(rename_all = "UPPERCASE")]
-    struct Row<'a> {
-        #[serde(rename = "sample_id")]
-        id: &'a str,
-        pq: f64,
-        pc: f64,
-        ce: f64,
-        cu: f64,
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let rows = scored.iter().map(|s| {
-        let [pq, pc, ce, cu] = s.prediction;
-        Row { id: &s.id, pq, pc, ce, cu }
-    });
-    save_csv(&rows.collect::<Vec<_>>(), Some(path))
+    weights::replace(path, |temporary| Ok(fs::write(temporary, bytes)?))
 }
 
-fn save_json<T: Serialize + ?Sized>(value: &T, path: Option<&Path>) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let text = serde_json::to_string_pretty(value)? + "\n";
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn save_csv<T: Serialize>(rows: &[T], path: Option<&Path>) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let mut writer =
-        csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))?;
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    Ok(writer.flush()?)
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
