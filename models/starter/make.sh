@@ -32,7 +32,8 @@ train() { # RECIPE RUN [OPTION]...
     touch "$run/done"
 }
 
-train starter starter
+train starter-crops starter-crops
+train starter starter --set "init=$work/starter-crops"
 for seed in 1 2 3; do
     for alpha in 0.2 0.0; do
         train starter-head "head-alpha$alpha-seed$seed" --set "init=$work/starter" --set init_parts=encoder \

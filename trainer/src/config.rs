@@ -32,6 +32,9 @@ pub struct TrainConfig {
 
     /// At most this many passes over the training set.
     pub epochs: usize,
+    /// Epochs over which a cosine schedule falls, for a run that another one goes on from before it has fallen; 0 is `epochs`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub schedule_epochs: usize,
     /// Epochs without a better validation MSE after which training ends; 0 never ends early.
     pub patience: usize,
     /// Clips per optimiser step; 1 in the paper. Shorter clips of a batch are padded, which changes none of their scores.
@@ -202,6 +205,7 @@ impl Default for TrainConfig {
             threads: 0,
             device: DeviceName::Cpu,
             epochs: 100,
+            schedule_epochs: 0,
             patience: 10,
             batch_size: 1,
             crop_steps: 0,
@@ -308,6 +312,11 @@ impl TrainConfig {
         );
         Ok(())
     }
+}
+
+/// Whether a key need not be written.
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Sets one `a.b.c=value`; the value is TOML, or else taken as a string.
@@ -422,7 +431,7 @@ mod tests {
             assert_eq!(Some(&config.id), names.last());
         }
         names.sort();
-        assert_eq!(names, ["paper", "starter", "starter-head"]);
+        assert_eq!(names, ["paper", "starter", "starter-crops", "starter-head"]);
     }
 
     #[test]

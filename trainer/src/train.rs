@@ -272,11 +272,9 @@ impl<'a> Learner<'a> {
     }
 
     fn factor(&self) -> f64 {
-        learning_rate_factor(
-            self.config,
-            self.optimiser.steps_done(),
-            self.batches_per_epoch * self.config.epochs,
-        )
+        let TrainConfig { epochs, schedule_epochs, .. } = *self.config;
+        let epochs = if schedule_epochs > 0 { schedule_epochs } else { epochs };
+        learning_rate_factor(self.config, self.optimiser.steps_done(), self.batches_per_epoch * epochs)
     }
 }
 

@@ -37,7 +37,8 @@ pub fn write(path: &Path, tensors: &NamedTensors) -> Result<()> {
 /// Those of `write`, or where the folder cannot be written.
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
-    name.push(".part");
+    // Another process may be writing the same file, one of a cache for example.
+    name.push(format!(".{}.part", std::process::id()));
     let temporary = Path::new(&name);
     write(temporary)
         .and_then(|()| Ok(fs::rename(temporary, path)?))
