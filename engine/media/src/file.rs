@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek};
 use std::path::Path;
 
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_MP3};
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_FLAC, CODEC_ID_MP3};
 use symphonia::core::codecs::audio::{AudioCodecId, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
@@ -30,7 +30,8 @@ pub fn is_audio_extension(path: &Path) -> bool {
 ///
 /// Samples are interleaved f32, integers scaled by their full range to [-1, 1). A chunk is what one packet of the
 /// codec decodes to; its size carries no meaning. Encoder delay and padding are cut off where the container
-/// tells their lengths (MP3 with an Info tag, OGG/Vorbis); AAC keeps its priming samples.
+/// tells their lengths (MP3 with an Info tag, OGG/Vorbis). Of AAC, the first frame (1024 samples) is cut off: each frame
+/// completes the one before it, so that no encoder puts audio there. Its padding stays.
 ///
 /// Nothing is skipped in silence: a damaged packet is an error, and so is a file that ends before its header
 /// says. OGG, AAC in ADTS and MP3 without an Info tag do not say how long they are, so the loss of their end
@@ -163,6 +164,7 @@ impl AudioFile {
             .make_audio_decoder(params, &options)
             .map_err(|e| MediaError::UnsupportedCodec { cause: cause(&e) })?;
         let is_tagged = track.padding.is_some();
+        let is_aac = params.codec == CODEC_ID_AAC;
         let mut file = Self {
             track_id: track.id,
             rate_hz: 0,
@@ -184,7 +186,9 @@ impl AudioFile {
                 return Err(MediaError::NoSamples);
             }
         }
-        file.segment = segment(file.rate_hz)?;
+        let lead = if is_aac { file.num_decoded } else { 0 };
+        let (start, end) = segment(file.rate_hz)?;
+        file.segment = (start.saturating_add(lead), end.saturating_add(lead));
         Ok(file)
     }
 
