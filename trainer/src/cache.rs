@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
+use crate::run::hex;
 use crate::weights::{self, NamedTensors};
 
 const MAGIC: &[u8; 8] = b"AESAHID1";
@@ -113,11 +114,6 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = vec![0; num_values * tensor.kind().elt_size_in_bytes()];
     tensor.copy_data_u8(&mut bytes, num_values);
     bytes
-}
-
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

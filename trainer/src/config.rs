@@ -337,32 +337,6 @@ fn override_key(table: &mut toml::Table, entry: &str) -> Result<()> {
     Ok(())
 }
 
-/// The smallest network with every part, for tests.
-#[cfg(test)]
-pub(crate) fn tiny_model() -> ModelConfig {
-    use aesa_export::{EncoderConfig, HeadConfig};
-    let encoder = EncoderConfig {
-        embed_dim: 16,
-        encoder_embed_dim: 24,
-        encoder_layers: 2,
-        encoder_ffn_embed_dim: 32,
-        encoder_attention_heads: 2,
-        conv_pos: 8,
-        conv_pos_groups: 4,
-        num_buckets: 16,
-        max_distance: 32,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 16,
-        lstm_dim: 8,
-        shared_dim: 16,
-        attention_heads: 4,
-        ..HeadConfig::default()
-    };
-    ModelConfig { encoder, head }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

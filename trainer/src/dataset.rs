@@ -9,7 +9,7 @@ use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
 use aesa_corpus::labels::Domain;
 use aesa_corpus::manifest;
 use aesa_corpus::table::RatedClip;
-use aesa_media::{AudioFile, MediaError, MonoReader};
+use aesa_media::{AudioFile, MonoReader};
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use tch::{Kind, Tensor};
@@ -93,7 +93,8 @@ pub fn read_features(path: &Path, kind: Kind) -> Result<Tensor> {
 
 /// Features of a part of a file, in seconds: those of a file that holds this part alone.
 fn read_segment(path: &Path, start_s: Option<f64>, end_s: Option<f64>, kind: Kind) -> Result<Tensor> {
-    let waveform = read_waveform(path, start_s, end_s)?;
+    // What lies before the part is decoded and dropped chunk by chunk.
+    let waveform = MonoReader::new(AudioFile::open_segment(path, start_s, end_s)?)?.read_to_end()?;
     let features = normalised_fbank(&waveform);
     let num_frames = features.len() / NUM_MEL_BINS / FRAMES_PER_STEP * FRAMES_PER_STEP;
     if num_frames == 0 {
@@ -101,16 +102,6 @@ fn read_segment(path: &Path, start_s: Option<f64>, end_s: Option<f64>, kind: Kin
     }
     let whole = &features[..num_frames * NUM_MEL_BINS];
     Ok(Tensor::from_slice(whole).view([num_frames as i64, NUM_MEL_BINS as i64]).to_kind(kind))
-}
-
-/// The part's samples; what lies before it is decoded and dropped chunk by chunk.
-fn read_waveform(path: &Path, start_s: Option<f64>, end_s: Option<f64>) -> Result<Vec<f32>, MediaError> {
-    let mut reader = MonoReader::new(AudioFile::open_segment(path, start_s, end_s)?)?;
-    let mut samples = Vec::new();
-    while let Some(chunk) = reader.next_chunk()? {
-        samples.extend_from_slice(chunk);
-    }
-    Ok(samples)
 }
 
 #[cfg(test)]

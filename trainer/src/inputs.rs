@@ -209,8 +209,8 @@ fn blank(features: &Tensor, dim: i64, longest: usize, rng: &mut Pcg64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tiny_model;
     use aesa_corpus::labels::Domain;
+    use aesa_export::ModelConfig;
     use rand::SeedableRng;
 
     fn clips(count: usize) -> Vec<Clip> {
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn cached_hidden_states_give_the_same_scores() {
-        let mut config = TrainConfig { model: tiny_model(), ..TrainConfig::default() };
+        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
         config.model.head.dropout = 0.0;
         let (net, clips) = (AesaNet::new(&config.model), clips(3));
         let cached = Inputs::new(&config, &net, &clips, None).unwrap();
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn crops_of_several_lengths_score_as_alone() {
-        let mut config = TrainConfig { model: tiny_model(), ..TrainConfig::default() };
+        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
         config.model.head.dropout = 0.0;
         let (net, clips) = (AesaNet::new(&config.model), clips(2));
         let mut rng = Pcg64::seed_from_u64(1);

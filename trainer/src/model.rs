@@ -242,12 +242,11 @@ impl Blstm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tiny_model;
 
     #[test]
     fn stacked_branches_equal_single_ones() {
         tch::manual_seed(3);
-        let net = AesaNet::new(&tiny_model());
+        let net = AesaNet::new(&ModelConfig::tiny());
         let x = Tensor::randn([2, 11, 16], (Kind::Float, Device::Cpu));
         let stacked = net.head.score(&x, None);
         for (axis, branch) in net.head.branches.iter().enumerate() {
@@ -263,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_untrained_head_says_the_mean() {
-        let mut net = AesaNet::new(&tiny_model());
+        let mut net = AesaNet::new(&ModelConfig::tiny());
         net.head.centre_scores([0.7, 0.3, 0.5, 0.5]);
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
         let scores = net.forward(&features, None, false).clip_scores();
@@ -274,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_clip_scores_the_same_alone_and_in_a_batch() {
-        let net = AesaNet::new(&tiny_model());
+        let net = AesaNet::new(&ModelConfig::tiny());
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
         let together = net.forward(&features, None, false).token_scores;
         let alone = net.forward(&features.narrow(0, 1, 1), None, false).token_scores;
@@ -293,7 +292,7 @@ mod tests {
     #[test]
     fn no_stage_hears_the_padding_of_a_batch() {
         tch::manual_seed(1);
-        let net = AesaNet::new(&tiny_model());
+        let net = AesaNet::new(&ModelConfig::tiny());
         let steps = [3_i64, 7, 1, 5];
         let clips: Vec<Tensor> =
             steps.iter().map(|n| Tensor::randn([1, 16 * n, 128], (Kind::Float, Device::Cpu))).collect();
@@ -335,7 +334,7 @@ mod tests {
 
     #[test]
     fn gradients_equal_differences() {
-        let mut config = tiny_model();
+        let mut config = ModelConfig::tiny();
         config.head.dropout = 0.0;
         let net = AesaNet::new(&config);
         // No random numbers: other tests draw from the same generator at the same time.
@@ -382,7 +381,7 @@ mod tests {
 
     #[test]
     fn parameters_have_their_published_names() {
-        let names = AesaNet::new(&tiny_model()).store.variables();
+        let names = AesaNet::new(&ModelConfig::tiny()).store.variables();
         for name in [
             "beats.patch_embedding.weight",
             "beats.encoder.pos_conv.0.weight_g",

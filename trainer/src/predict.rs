@@ -66,14 +66,14 @@ const MAX_BATCH: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use aesa_export::ModelConfig;
     use tch::Device;
 
     use super::*;
-    use crate::config::tiny_model;
 
     #[test]
     fn long_clips_are_the_weighted_mean_of_windows() {
-        let net = AesaNet::new(&tiny_model());
+        let net = AesaNet::new(&ModelConfig::tiny());
         let clip = Tensor::randn([16 * 7, 128], (Kind::Float, Device::Cpu));
         let whole = clip_scores(&net, &[&clip], 4, |_| ())[0];
         let parts = clip_scores(&net, &[&clip.narrow(0, 0, 64), &clip.narrow(0, 64, 48)], 4, |_| ());

@@ -262,7 +262,12 @@ pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], left_out: &[String]) -
     for id in left_out {
         hash.update(format!("\nwithout {id}"));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One chart with a line per series over the epochs.

@@ -62,21 +62,14 @@ fn read_json(path: &Path) -> Value {
 
 /// Writes a second of a tone under noise: the louder the noise (0 to 1), the lower PQ and the higher PC.
 fn write_clip(path: &Path, seed: u32, noise: f32) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 16_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec).unwrap();
     let mut state = seed;
-    for n in 0..16_000 {
+    let sample = |n| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let hiss = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
         let tone = (n as f32 * (0.1 + 0.001 * (seed % 50) as f32)).sin();
-        writer.write_sample((4_000.0 * (tone + 2.0 * noise * hiss)) as i16).unwrap();
-    }
-    writer.finalize().unwrap();
+        (4_000.0 * (tone + 2.0 * noise * hiss)) as i16
+    };
+    write_wav(path, &(0..16_000).map(sample).collect::<Vec<_>>());
 }
 
 /// A corpus of clips and one ladder.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use aesa::{Labels, ModelInfo};
-use aesa_export::{EncoderConfig, HeadConfig, ModelConfig, random_tensors, write_onnx};
+use aesa_export::{ModelConfig, random_tensors, write_onnx};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -65,26 +65,7 @@ impl Place {
 }
 
 fn model() -> Vec<u8> {
-    let encoder = EncoderConfig {
-        embed_dim: 16,
-        encoder_embed_dim: 16,
-        encoder_layers: 1,
-        encoder_ffn_embed_dim: 16,
-        encoder_attention_heads: 2,
-        conv_pos: 8,
-        conv_pos_groups: 4,
-        num_buckets: 16,
-        max_distance: 32,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 16,
-        lstm_dim: 8,
-        shared_dim: 16,
-        attention_heads: 2,
-        ..HeadConfig::default()
-    };
-    let config = ModelConfig { encoder, head };
+    let config = ModelConfig::tiny();
     let info = ModelInfo {
         id: "tiny".into(),
         version: "3".into(),

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! WAV, AIFF, FLAC, MP3, OGG/Vorbis and AAC (ADTS and M4A), decoded by Symphonia. Memory does not grow with
-//! the length of the file, except in [`read_mono_16k`], whose result is the whole file.
+//! the length of the file, except in [`read_mono_16k`] and [`MonoReader::read_to_end`], whose result is all of it.
 //!
 //! ```no_run
 //! let mut file = aesa_media::AudioFile::open("talk.flac".as_ref())?;

@@ -51,6 +51,18 @@ impl MonoReader {
         }
         Ok((!self.output.is_empty()).then_some(&self.output))
     }
+
+    /// All samples from here to the end, f32 in [-1, 1].
+    ///
+    /// # Errors
+    /// As [`AudioFile::next_chunk`].
+    pub fn read_to_end(mut self) -> Result<Vec<f32>, MediaError> {
+        let mut samples = Vec::new();
+        while let Some(chunk) = self.next_chunk()? {
+            samples.extend_from_slice(chunk);
+        }
+        Ok(samples)
+    }
 }
 
 /// Reads a whole file as 16 kHz mono samples, f32 in [-1, 1].
@@ -58,10 +70,5 @@ impl MonoReader {
 /// # Errors
 /// As [`AudioFile::open`] and [`AudioFile::next_chunk`].
 pub fn read_mono_16k(path: &Path) -> Result<Vec<f32>, MediaError> {
-    let mut reader = MonoReader::new(AudioFile::open(path)?)?;
-    let mut samples = Vec::new();
-    while let Some(chunk) = reader.next_chunk()? {
-        samples.extend_from_slice(chunk);
-    }
-    Ok(samples)
+    MonoReader::new(AudioFile::open(path)?)?.read_to_end()
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use aesa::encoder::Network;
 use aesa::model::{Labels, ModelInfo, ModelInfoError};
 use aesa::score::Scores;
-use aesa_export::{EncoderConfig, HeadConfig, ModelConfig, random_tensors, write_onnx};
+use aesa_export::{ModelConfig, random_tensors, write_onnx};
 use aesa_tract::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, TractError, TractModel};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -17,26 +17,7 @@ const STEP_NUMBERS: usize = 16 * 128;
 fn model_bytes() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
-        let encoder = EncoderConfig {
-            embed_dim: 16,
-            encoder_embed_dim: 32,
-            encoder_layers: 2,
-            encoder_ffn_embed_dim: 32,
-            encoder_attention_heads: 2,
-            conv_pos: 8,
-            conv_pos_groups: 4,
-            num_buckets: 16,
-            max_distance: 32,
-            ..EncoderConfig::default()
-        };
-        let head = HeadConfig {
-            adapter_dim: 16,
-            lstm_dim: 8,
-            shared_dim: 16,
-            attention_heads: 2,
-            ..HeadConfig::default()
-        };
-        let config = ModelConfig { encoder, head };
+        let config = ModelConfig::tiny();
         let info = ModelInfo {
             id: "tiny".into(),
             version: "3".into(),

@@ -68,6 +68,32 @@ pub struct HeadConfig {
     pub dropout: f64,
 }
 
+impl ModelConfig {
+    /// The smallest network with every part, to test with.
+    pub fn tiny() -> Self {
+        let encoder = EncoderConfig {
+            embed_dim: 16,
+            encoder_embed_dim: 24,
+            encoder_layers: 2,
+            encoder_ffn_embed_dim: 32,
+            encoder_attention_heads: 2,
+            conv_pos: 8,
+            conv_pos_groups: 4,
+            num_buckets: 16,
+            max_distance: 32,
+            ..EncoderConfig::default()
+        };
+        let head = HeadConfig {
+            adapter_dim: 16,
+            lstm_dim: 8,
+            shared_dim: 16,
+            attention_heads: 4,
+            ..HeadConfig::default()
+        };
+        Self { encoder, head }
+    }
+}
+
 impl Default for ModelConfig {
     /// The paper's head on the published BEATs size.
     fn default() -> Self {

@@ -12,21 +12,9 @@
 //!
 //! ```
 //! use aesa::model::{Labels, ModelInfo};
-//! use aesa_export::{random_tensors, write_onnx, EncoderConfig, ModelConfig};
+//! use aesa_export::{random_tensors, write_onnx, ModelConfig};
 //!
-//! let encoder = EncoderConfig {
-//!     embed_dim: 16,
-//!     encoder_embed_dim: 32,
-//!     encoder_layers: 1,
-//!     encoder_ffn_embed_dim: 32,
-//!     encoder_attention_heads: 2,
-//!     conv_pos: 8,
-//!     conv_pos_groups: 4,
-//!     num_buckets: 16,
-//!     max_distance: 32,
-//!     ..EncoderConfig::default()
-//! };
-//! let config = ModelConfig { encoder, ..ModelConfig::default() };
+//! let config = ModelConfig::tiny();
 //! let info = ModelInfo {
 //!     id: "example".into(),
 //!     version: "1".into(),

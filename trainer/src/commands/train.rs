@@ -21,9 +21,9 @@ use anyhow::Result;
 /// RUNDIR/missing.txt lists them with the reason, and nothing is trained without --allow-missing. Clips of --train that
 /// are in --dev, too, are left out of training.
 ///
-/// The run folder receives config.toml (every key, with its value; no device is the CPU), metrics.csv and curves.svg (updated after each
-/// epoch), run.json and best.safetensors (the best weights so far). An interrupted run goes on with the same command
-/// and --resume.
+/// The run folder receives config.toml (every key, with its value; no device is the CPU), metrics.csv and curves.svg
+/// (updated after each epoch), run.json and best.safetensors (the best weights so far). An interrupted run goes on with
+/// the same command and --resume.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   The challenge's lists, each corpus where it lies (--root your_path=/data is a folder of them all):
@@ -44,7 +44,7 @@ use anyhow::Result;
       --train mine.csv --dev mine-dev.parquet --out runs/mine
 
   A corpus folder, and another setting of two keys:
-  aesa-trainer train --config trainer/recipes/starter.toml --corpus corpus/starter \\
+  aesa-trainer train --config trainer/recipes/starter-crops.toml --corpus corpus/starter \\
       --out runs/no-triplet --set triplet.alpha=0 --set seed=2")]
 pub(crate) struct Arguments {
     /// Training config, TOML; a missing key has its default, an empty file is the paper's setting
