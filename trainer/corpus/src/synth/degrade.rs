@@ -65,12 +65,12 @@ impl Kind {
     /// How often a kind is drawn, relative to the others, unless configured.
     pub(crate) const fn default_weight(self) -> f64 {
         match self {
-            Self::Noise => 2.2,
+            Self::Noise | Self::Mp3 => 2.2,
             Self::LowPass => 1.8,
-            Self::Mp3 => 1.8,
-            Self::Reverb | Self::Clipping | Self::Opus | Self::PacketLoss => 1.0,
-            Self::Bits => 0.8,
-            Self::BandPass => 0.5,
+            Self::Reverb => 1.7,
+            Self::BandPass => 1.2,
+            Self::Clipping | Self::Opus | Self::PacketLoss => 1.0,
+            Self::Bits => 0.7,
             Self::HighPass => 0.4,
         }
     }
