@@ -248,21 +248,31 @@ impl RunFolder {
     }
 }
 
-/// SHA-256 of all that decides a run's data and settings: the config, every table, and the ids of clips that these
-/// name and the run had to do without.
+/// SHA-256 of all that decides a run's data and settings: the config, the weights it starts from, every table, and the
+/// ids of clips that these name and the run had to do without. Where the weights lie is no part of it.
 ///
 /// # Errors
-/// Where a table cannot be read.
+/// Where a table or the weights to start from cannot be read.
 pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], left_out: &[String]) -> Result<String> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let mut config = config.clone();
+    for start in [&mut config.init, &mut config.init_encoder].into_iter().flatten() {
+        *start = hex(&Sha256::digest(read(&weights_file(Path::new(start)))?));
+    }
     let mut hash = Sha256::new();
     hash.update(config.to_toml()?);
     for table in tables {
-        hash.update(fs::read(table).with_context(|| format!("cannot read {}", table.display()))?);
+        hash.update(read(table)?);
     }
     for id in left_out {
         hash.update(format!("\nwithout {id}"));
     }
     Ok(hex(&hash.finalize()))
+}
+
+/// The weights that a path means: those of a run folder, or the file itself.
+pub(crate) fn weights_file(path: &Path) -> PathBuf {
+    if path.is_dir() { RunFolder::open(path).weights_path() } else { path.to_path_buf() }
 }
 
 /// Bytes in hexadecimal.
@@ -309,3 +319,23 @@ const COLUMNS: [&str; 10] = [
     "train_rank",
     "validation_mse",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_knows_the_first_weights_by_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = |name: &str, bytes: &[u8]| {
+            let file = folder.path().join(name);
+            fs::write(&file, bytes).unwrap();
+            let init = Some(file.to_str().unwrap().to_owned());
+            run_hash(&TrainConfig { init, ..TrainConfig::default() }, &[], &[]).unwrap()
+        };
+        assert_eq!(hash("a", b"weights"), hash("b", b"weights"));
+        assert_ne!(hash("a", b"weights"), hash("a", b"others"));
+        let gone = TrainConfig { init: Some("gone".to_owned()), ..TrainConfig::default() };
+        assert!(run_hash(&gone, &[], &[]).unwrap_err().to_string().contains("cannot read gone"));
+    }
+}

@@ -24,7 +24,7 @@ use crate::model::{AesaNet, ENCODER_PREFIX};
 use crate::predict;
 use crate::progress;
 use crate::resume;
-use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash};
+use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash, weights_file};
 use crate::weights::{self, NamedTensors};
 
 /// How a run is made; its config and its clips decide what comes out.
@@ -305,10 +305,8 @@ fn resolve_init(config: &TrainConfig) -> Result<(TrainConfig, Vec<(NamedTensors,
     let mut config = config.clone();
     let mut start = Vec::new();
     if let Some(path) = &config.init {
-        let path = Path::new(path);
-        let file = if path.is_dir() { RunFolder::open(path).weights_path() } else { path.to_path_buf() };
         let prefix = if config.init_parts == InitParts::Encoder { "beats." } else { "" };
-        start.push((weights::read(&file)?, prefix));
+        start.push((weights::read(&weights_file(Path::new(path)))?, prefix));
     }
     if let Some(path) = &config.init_encoder {
         let checkpoint = Checkpoint::read(Path::new(path))?;
