@@ -13,9 +13,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::chunking::Chunking;
+use crate::config::TrainConfig;
 use crate::dataset::{self, num_steps};
 use crate::metrics::mean;
 use crate::model::AesaNet;
+use crate::predict::Policy;
 use crate::report::Scored;
 use crate::run::RunFolder;
 use crate::{predict, progress};
@@ -27,8 +30,10 @@ pub enum Model {
     Run {
         /// The network.
         net: Box<AesaNet>,
-        /// Its window.
-        window_steps: usize,
+        /// How it scores.
+        policy: Policy,
+        /// The left context that it was trained for, should it score in chunks.
+        left_steps: usize,
     },
     /// An exported model, run by tract as `aesa score` does.
     Onnx(TractSession),
@@ -42,11 +47,42 @@ impl Model {
     pub fn load(path: &Path) -> Result<Self> {
         if path.is_dir() {
             let run = RunFolder::open(path);
-            return Ok(Self::Run { window_steps: run.config()?.window_steps, net: Box::new(run.network()?) });
+            let TrainConfig { window_steps, chunks, .. } = run.config()?;
+            return Ok(Self::Run {
+                net: Box::new(run.network()?),
+                policy: Policy::Windowed { window_steps },
+                left_steps: chunks.left_steps,
+            });
         }
         let model =
             TractModel::load(path).with_context(|| format!("cannot load the model {}", path.display()))?;
         Ok(Self::Onnx(model.session()))
+    }
+
+    /// The same model, scoring in chunks of so many steps; the left context is the run's unless it is given.
+    ///
+    /// # Errors
+    /// Where `steps` is 0, or the model is an ONNX file.
+    pub fn chunked(self, steps: usize, left_steps: Option<usize>) -> Result<Self> {
+        ensure!(steps > 0, "a chunk has at least one step");
+        match self {
+            Self::Run { net, left_steps: own, .. } => {
+                let left_steps = left_steps.unwrap_or(own);
+                let policy = Policy::Chunked(Chunking { steps, left_steps });
+                Ok(Self::Run { net, policy, left_steps })
+            }
+            Self::Onnx(_) => {
+                bail!("an ONNX model scores in windows only: give the run folder to score it in chunks")
+            }
+        }
+    }
+
+    /// How it scores clips.
+    pub fn policy(&self) -> Policy {
+        match self {
+            Self::Run { policy, .. } => *policy,
+            Self::Onnx(session) => Policy::Windowed { window_steps: session.info().window_steps },
+        }
     }
 
     /// Clip scores, 0 to 10, of features `[F, 128]`.
@@ -55,10 +91,11 @@ impl Model {
     /// Where the network fails.
     pub fn clip_scores(&self, clips: &[&Tensor]) -> Result<Vec<[f64; NUM_AXES]>> {
         match self {
-            Self::Run { net, window_steps } => {
-                let windows = clips.iter().map(|c| num_steps(c).div_ceil(*window_steps)).sum::<usize>();
+            Self::Run { net, policy, .. } => {
+                let of_clip = |clip: &&Tensor| num_steps(clip).div_ceil(policy.window_steps());
+                let windows = clips.iter().map(of_clip).sum::<usize>();
                 let bar = progress::bar(windows as u64, "scores");
-                let scores = predict::clip_scores(net, clips, *window_steps, |n| bar.inc(n as u64));
+                let scores = predict::clip_scores(net, clips, *policy, |n| bar.inc(n as u64));
                 bar.finish_and_clear();
                 Ok(scores)
             }
