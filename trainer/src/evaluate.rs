@@ -160,6 +160,9 @@ pub fn score_split(model: &Model, corpus: &Path, split: &str) -> Result<Vec<Scor
 pub struct LadderReport {
     /// `noise`, `lowpass` or `mp3`.
     pub ladder: String,
+    /// How the model scored: windows or chunks.
+    #[serde(default)]
+    pub policy: String,
     /// How many clips were degraded.
     pub num_clips: usize,
     /// The setting of each step, least degraded first.
@@ -188,7 +191,8 @@ pub fn score_ladders(model: &Model, corpus: &Path) -> Result<Vec<LadderReport>> 
         .collect::<Result<_>>()?;
     bar.finish_and_clear();
     let scores = model.clip_scores(&features.iter().collect::<Vec<_>>())?;
-    ladder_reports(&rows, &scores.iter().map(|s| s[Axis::Pq as usize]).collect::<Vec<_>>())
+    let pq: Vec<f64> = scores.iter().map(|s| s[Axis::Pq as usize]).collect();
+    ladder_reports(&rows, &pq, &model.policy().to_string())
 }
 
 /// One degraded version of a clip, with its PQ.
@@ -199,7 +203,7 @@ struct Rung {
     pq: f64,
 }
 
-fn ladder_reports(rows: &[LadderClip], pq: &[f64]) -> Result<Vec<LadderReport>> {
+fn ladder_reports(rows: &[LadderClip], pq: &[f64], policy: &str) -> Result<Vec<LadderReport>> {
     let mut ladders: BTreeMap<&str, BTreeMap<&str, Vec<Rung>>> = BTreeMap::new();
     for (row, pq) in rows.iter().zip(pq) {
         let clip = ladders.entry(&row.ladder).or_default().entry(&row.clip).or_default();
@@ -219,6 +223,7 @@ fn ladder_reports(rows: &[LadderClip], pq: &[f64]) -> Result<Vec<LadderReport>> 
         let at = |step: usize| clips.values().map(|steps| steps[step].pq).collect::<Vec<_>>();
         reports.push(LadderReport {
             ladder: ladder.to_string(),
+            policy: policy.to_string(),
             num_clips: clips.len(),
             values: first.iter().map(|rung| rung.value).collect(),
             mean_pq: (0..first.len()).map(|step| mean(&at(step))).collect(),
@@ -246,18 +251,18 @@ mod tests {
     #[test]
     fn ladders_count_clips_that_always_fall() {
         let rows = [row("a", 1), row("a", 0), row("a", 2), row("b", 0), row("b", 1), row("b", 2)];
-        let reports = ladder_reports(&rows, &[4.0, 5.0, 3.0, 7.0, 6.0, 6.5]).unwrap();
+        let reports = ladder_reports(&rows, &[4.0, 5.0, 3.0, 7.0, 6.0, 6.5], "").unwrap();
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].values, [40.0, 39.0, 38.0]);
         assert_eq!(reports[0].mean_pq, [6.0, 5.0, 4.75]);
         assert_eq!(reports[0].share_falling, [1.0, 0.5]);
         assert_eq!(reports[0].share_falling_throughout, 0.5);
-        assert!(ladder_reports(&rows[..5], &[4.0, 5.0, 3.0, 7.0, 6.0]).is_err());
+        assert!(ladder_reports(&rows[..5], &[4.0, 5.0, 3.0, 7.0, 6.0], "").is_err());
     }
 
     #[test]
     fn a_constant_is_not_falling() {
         let rows = [row("a", 0), row("a", 1)];
-        assert_eq!(ladder_reports(&rows, &[5.0, 5.0]).unwrap()[0].share_falling_throughout, 0.0);
+        assert_eq!(ladder_reports(&rows, &[5.0, 5.0], "").unwrap()[0].share_falling_throughout, 0.0);
     }
 }

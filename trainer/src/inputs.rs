@@ -254,6 +254,40 @@ mod tests {
     }
 
     #[test]
+    fn chunks_take_features_and_refuse_the_cache() {
+        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
+        config.chunks.steps = vec![2];
+        let (net, clips) = (AesaNet::new(&config.model), clips(2));
+        let inputs = Inputs::new(&config, &net, &clips, None).unwrap();
+        assert!(matches!(inputs, Inputs::Features { frozen: true, .. }));
+        let folder = tempfile::tempdir().unwrap();
+        let error = Inputs::new(&config, &net, &clips, Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("without --cache, or with chunks.steps = []"), "{error}");
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_crop_begins_a_chunk() {
+        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
+        config.model.head.dropout = 0.0;
+        config.chunks.steps = vec![2];
+        let chunking = Some(Chunking { steps: 2, left_steps: 0 });
+        let mut rng = Pcg64::seed_from_u64(1);
+        let net = AesaNet::new(&config.model);
+        let clips = clips(1);
+        let crops = [Crop { clip: 0, start: 1, steps: 5 }];
+        let frozen = Inputs::new(&config, &net, &clips, None).unwrap();
+        config.freeze_encoder = false;
+        let learning = Inputs::new(&config, &net, &clips, None).unwrap();
+        let part = clips[0].features.narrow(0, 16, 80).unsqueeze(0);
+        let expected = net.forward(&part, None, chunking, false).token_scores;
+        for inputs in [frozen, learning] {
+            let scores = inputs.forward(&net, &clips, &crops, chunking, &mut rng).token_scores;
+            assert!((scores - &expected).abs().max().double_value(&[]) < 1e-6);
+        }
+    }
+
+    #[test]
     fn crops_of_several_lengths_score_as_alone() {
         let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
         config.model.head.dropout = 0.0;

@@ -118,6 +118,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn chunks_cut_a_clip_but_do_not_part_it() {
+        let net = AesaNet::new(&ModelConfig::tiny());
+        let clips = [7, 3].map(|steps| Tensor::randn([16 * steps, 128], (Kind::Float, Device::Cpu)));
+        let chunking = Chunking { steps: 2, left_steps: 2 };
+        let scores = clip_scores(&net, &[&clips[0], &clips[1]], Policy::Chunked(chunking), |_| ());
+        for (clip, scores) in clips.iter().zip(scores) {
+            let whole = net.forward(&clip.unsqueeze(0), None, Some(chunking), false).clip_scores();
+            for (axis, score) in scores.into_iter().enumerate() {
+                assert!((score - 10.0 * whole.double_value(&[0, axis as i64])).abs() < 1e-6, "{axis}");
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_of_longer_clips_are_run_together() {
+        assert_eq!([1, 62, 100, 200, 100_000].map(batch_size), [16, 16, 16, 4, 1]);
+    }
+
+    #[test]
     fn long_clips_are_the_weighted_mean_of_windows() {
         let net = AesaNet::new(&ModelConfig::tiny());
         let clip = Tensor::randn([16 * 7, 128], (Kind::Float, Device::Cpu));
