@@ -110,8 +110,8 @@ impl fmt::Display for Chunking {
 
 /// What is added to attention logits `[B, H, T, T]`: `[B or 1, 1, T or 1, T]`.
 ///
-/// Without chunks it hides the padding from all queries. With chunks a padded query may be left without any key, and
-/// the softmax of nothing is NaN; each token attends to itself, whatever it is.
+/// Without chunks it hides the padding from all queries. With chunks that would leave some padded queries without any
+/// key, and the softmax of nothing is NaN: there each token attends to itself, whatever it is.
 pub(crate) fn attention_mask(
     padding: Option<&Padding>,
     chunking: Option<Chunking>,
