@@ -8,6 +8,7 @@ use aesa_export::EncoderConfig;
 use tch::nn::{Init, Path};
 use tch::{Kind, Tensor};
 
+use crate::chunking::{self, Chunking};
 use crate::layers::{LayerNorm, Linear, xavier_normal};
 use crate::padding::Padding;
 
@@ -70,8 +71,15 @@ impl Beats {
 
     /// Encodes normalised fbank features `[B, F, 128]`; a remainder of `F` below one patch is dropped.
     ///
-    /// `padding` says which tokens are none; what comes out in their places means nothing. `train` turns dropout on.
-    pub fn forward(&self, features: &Tensor, padding: Option<&Padding>, train: bool) -> Encoded {
+    /// `padding` says which tokens are none; what comes out in their places means nothing. `chunking` says what a token
+    /// may hear, which is all without it. `train` turns dropout on.
+    pub fn forward(
+        &self,
+        features: &Tensor,
+        padding: Option<&Padding>,
+        chunking: Option<Chunking>,
+        train: bool,
+    ) -> Encoded {
         let stride = self.config.input_patch_size;
         let x = features.unsqueeze(1); // (B, 1, F, 128)
         let weight = &self.patch_embedding;
@@ -82,15 +90,16 @@ impl Beats {
         let patch_embedding = self.post_extract_proj.as_ref().map_or(x.shallow_clone(), project); // (B, T, D)
 
         let patch_embedding = padding.map_or(patch_embedding.shallow_clone(), |p| p.zero(&patch_embedding));
-        let mut x = &patch_embedding + self.pos_conv.forward(&patch_embedding); // (B, T, D)
+        let mut x = &patch_embedding + self.pos_conv.forward(&patch_embedding, chunking); // (B, T, D)
         if !self.config.layer_norm_first {
             x = self.encoder_layer_norm.forward(&x);
         }
         x = x.dropout(self.config.dropout, train);
         let bias = self.relative_position.as_ref().map(|r| r.forward(x.size()[1])); // (H, T, T)
+        let mask = chunking::attention_mask(padding, chunking, x.size()[1], x.device());
         let mut hidden = vec![x.shallow_clone()];
         for block in &self.blocks {
-            x = block.forward(&x, bias.as_ref(), padding, train);
+            x = block.forward(&x, bias.as_ref(), mask.as_ref(), train);
             hidden.push(x.shallow_clone());
         }
         Encoded { patch_embedding, hidden }
@@ -136,11 +145,18 @@ impl PosConv {
         }
     }
 
-    /// `[B, T, D]` to `[B, T, D]`.
-    fn forward(&self, x: &Tensor) -> Tensor {
+    /// `[B, T, D]` to `[B, T, D]`. With chunks, output t hears the tokens from `t - K/2`, of any chunk, to
+    /// `t + (K-1)/2`, and zeros in place of those past its chunk's end.
+    fn forward(&self, x: &Tensor, chunking: Option<Chunking>) -> Tensor {
         let num_tokens = x.size()[1];
         let weight = Tensor::internal_weight_norm(&self.weight_v, &self.weight_g, 2); // (D, D/groups, K)
-        let padding = weight.size()[2] / 2;
+        let kernel = weight.size()[2];
+        let padding = kernel / 2;
+        if let Some(chunking) = chunking.and_then(|c| c.cutting(num_tokens)) {
+            let x = chunking.with_left_context(x, padding).constant_pad_nd([0, kernel - 1 - padding]); // (B*N, D, C+K-1)
+            let y = x.conv1d(&weight, Some(&self.bias), 1, 0, 1, self.groups); // (B*N, D, C)
+            return chunking.join(&y.gelu("none").transpose(1, 2), num_tokens); // (B, T, D)
+        }
         let x = x.transpose(1, 2); // (B, D, T)
         let y = x.conv1d(&weight, Some(&self.bias), 1, padding, 1, self.groups); // (B, D, T or T+1)
         // An even kernel with this padding gives one output too many, dropped as the official SamePad does.
@@ -220,9 +236,9 @@ impl Block {
         }
     }
 
-    /// `[B, T, D]` to `[B, T, D]`.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, padding: Option<&Padding>, train: bool) -> Tensor {
-        let attend = |x: &Tensor| self.attention.forward(x, bias, padding).dropout(self.dropout, train);
+    /// `[B, T, D]` to `[B, T, D]`; `mask` is added to the attention's logits.
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, mask: Option<&Tensor>, train: bool) -> Tensor {
+        let attend = |x: &Tensor| self.attention.forward(x, bias, mask).dropout(self.dropout, train);
         let feed =
             |x: &Tensor| self.fc2.forward(&self.fc1.forward(x).gelu("none")).dropout(self.dropout, train);
         if self.layer_norm_first {
@@ -267,21 +283,21 @@ impl Attention {
     ///
     /// The official code divides the query by 32 before the product and multiplies by 32 inside the softmax,
     /// which is the same number with a smaller range for half precision.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, padding: Option<&Padding>) -> Tensor {
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, mask: Option<&Tensor>) -> Tensor {
         let split = |y: Tensor| y.unflatten(2, [self.heads, -1]).transpose(1, 2); // (B, H, T, d)
         let (q, k, v) =
             (split(self.q_proj.forward(x)), split(self.k_proj.forward(x)), split(self.v_proj.forward(x)));
-        let mask = match (bias, &self.gate) {
+        let bias = match (bias, &self.gate) {
             (Some(bias), Some(gate)) => Some(gate.forward(&q) * bias), // (B, H, T, T)
             (Some(bias), None) => Some(bias.unsqueeze(0).expand([q.size()[0], -1, -1, -1], false)),
             (None, _) => None,
         };
-        let mask = match (mask, padding) {
-            (Some(mask), Some(padding)) => Some(mask + padding.key_mask()), // (B, H, T, T)
-            (None, Some(padding)) => Some(padding.key_mask().shallow_clone()), // (B, 1, 1, T)
-            (mask, None) => mask,
+        let logits = match (bias, mask) {
+            (Some(bias), Some(mask)) => Some(bias + mask),    // (B, H, T, T)
+            (None, Some(mask)) => Some(mask.shallow_clone()), // (B or 1, 1, T or 1, T)
+            (bias, None) => bias,
         };
-        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false);
+        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, logits, 0.0, false, None, false);
         let y = y.transpose(1, 2).flatten(2, 3); // (B, H, T, d) to (B, T, D)
         self.out_proj.forward(&y) // (B, T, D)
     }
@@ -352,7 +368,7 @@ mod tests {
         for clip in ["speech", "music"] {
             let waveform = Vec::<f32>::try_from(&expected[&format!("{clip}.waveform")]).unwrap();
             let features = Tensor::from_slice(&aesa::fbank::normalised_fbank(&waveform)).view([1, -1, 128]);
-            let encoded = tch::no_grad(|| beats.forward(&features, None, false));
+            let encoded = tch::no_grad(|| beats.forward(&features, None, None, false));
             let mut worst =
                 difference(&encoded.patch_embedding.get(0), &expected[&format!("{clip}.patch_embedding")]);
             for (n, hidden) in encoded.hidden.iter().enumerate() {
@@ -408,7 +424,8 @@ mod tests {
             ..EncoderConfig::default()
         };
         let beats = Beats::new(&store.root(), &config, None);
-        let encoded = beats.forward(&Tensor::randn([2, 50, 128], (Kind::Float, Device::Cpu)), None, true);
+        let encoded =
+            beats.forward(&Tensor::randn([2, 50, 128], (Kind::Float, Device::Cpu)), None, None, true);
         assert_eq!(encoded.hidden[2].size(), [2, 24, 32]);
         encoded.hidden[2].square().sum(Kind::Float).backward();
         let table = &store.variables()["encoder.layers.0.self_attn.relative_attention_bias.weight"];

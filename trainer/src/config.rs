@@ -7,6 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use aesa_export::ModelConfig;
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_pcg::Pcg64;
+
+use crate::chunking::Chunking;
 
 /// A training run. The defaults are the paper's where it says, else the choices of `docs/SPEC.md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,10 +94,41 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_encoder: Option<String>,
 
+    /// Training for streams that are scored chunk by chunk. Not written where it is as by default: such runs have the
+    /// hash that they had before there was a choice.
+    #[serde(skip_serializing_if = "ChunkConfig::is_default")]
+    pub chunks: ChunkConfig,
     /// The triplet loss.
     pub triplet: TripletConfig,
     /// Sizes of the network.
     pub model: ModelConfig,
+}
+
+/// Chunks of time beyond which a token hears nothing, in some of the optimiser steps; see [`Chunking`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChunkConfig {
+    /// Sizes in steps of 160 ms, of which each optimiser step draws one; none trains with full context only.
+    pub steps: Vec<usize>,
+    /// At least as many steps before its chunk are attended to, rounded up to whole chunks; 0 is a token's chunk alone.
+    pub left_steps: usize,
+    /// Share of the optimiser steps that see the full context; 0 to 1.
+    pub full_context_share: f64,
+}
+
+impl ChunkConfig {
+    /// Whether the config need not be written.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What an optimiser step may hear. Without sizes it draws nothing from `rng`.
+    pub fn draw(&self, rng: &mut Pcg64) -> Option<Chunking> {
+        if self.steps.is_empty() || rng.random_bool(self.full_context_share) {
+            return None;
+        }
+        self.steps.choose(rng).map(|&steps| Chunking { steps, left_steps: self.left_steps })
+    }
 }
 
 /// The triplet loss and its buffer.
@@ -228,9 +264,16 @@ impl Default for TrainConfig {
             init: None,
             init_parts: InitParts::All,
             init_encoder: None,
+            chunks: ChunkConfig::default(),
             triplet: TripletConfig::default(),
             model: ModelConfig::default(),
         }
+    }
+}
+
+impl Default for ChunkConfig {
+    fn default() -> Self {
+        Self { steps: Vec::new(), left_steps: 12, full_context_share: 0.5 }
     }
 }
 
@@ -301,6 +344,11 @@ impl TrainConfig {
         ensure!(
             self.gain_db >= 0.0 && self.rank_weight >= 0.0 && self.mel_shift < 64,
             "gain_db and rank_weight must not be negative, and mel_shift must be below 64"
+        );
+        ensure!(!self.chunks.steps.contains(&0), "chunks.steps must be positive");
+        ensure!(
+            (0.0..=1.0).contains(&self.chunks.full_context_share),
+            "chunks.full_context_share must be 0 to 1"
         );
         ensure!(
             self.triplet.eps >= 0.0 && self.triplet.margin >= 0.0,
@@ -421,8 +469,9 @@ mod tests {
         assert_eq!(config, stated);
         // A new key has to be told of: stated by the paper, or open.
         let written: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
-        let on_gpu = TrainConfig { device: DeviceName::Cuda(0), ..config };
-        let mut all: toml::Table = on_gpu.to_toml().unwrap().parse().unwrap();
+        let chunks = ChunkConfig { steps: vec![6], ..ChunkConfig::default() };
+        let complete = TrainConfig { device: DeviceName::Cuda(0), chunks, ..config };
+        let mut all: toml::Table = complete.to_toml().unwrap().parse().unwrap();
         // Without `init` there are no parts of it.
         all.remove("init_parts");
         // The encoder's sizes are its checkpoint's.
@@ -440,10 +489,45 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_drawn_only_where_they_are_asked_for() {
+        use rand::SeedableRng;
+
+        let default = TrainConfig::default();
+        assert!(!default.to_toml().unwrap().contains("chunks"));
+        let mut rng = Pcg64::seed_from_u64(1);
+        assert_eq!(default.chunks.draw(&mut rng), None);
+        assert_eq!(rng, Pcg64::seed_from_u64(1));
+
+        let config =
+            read("[chunks]\nsteps = [6, 24]\nleft_steps = 0\nfull_context_share = 0.2", &[]).unwrap();
+        assert_eq!(read(&config.to_toml().unwrap(), &[]).unwrap(), config);
+        let draws: Vec<_> = (0..1000).map(|_| config.chunks.draw(&mut rng)).collect();
+        let share = |steps: Option<usize>| {
+            let wanted = steps.map(|steps| Chunking { steps, left_steps: 0 });
+            draws.iter().filter(|drawn| **drawn == wanted).count() as f64 / 1000.0
+        };
+        // Three standard deviations of a share of 0.4 are 0.05.
+        for (steps, expected) in [(None, 0.2), (Some(6), 0.4), (Some(24), 0.4)] {
+            assert!((share(steps) - expected).abs() < 0.05, "{steps:?}: {}", share(steps));
+        }
+        let always = read("", &["chunks.steps=[3]", "chunks.full_context_share=0"]).unwrap().chunks;
+        assert_eq!(always.draw(&mut rng), Some(Chunking { steps: 3, left_steps: 12 }));
+    }
+
+    #[test]
     fn wrong_keys_and_values_are_refused() {
-        for text in
-            ["bathc_size = 2", "batch_size = 0", "crop_steps = 99", "[model.head]\nattention_heads = 7"]
-        {
+        for text in [
+            "bathc_size = 2",
+            "batch_size = 0",
+            "crop_steps = 99",
+            "[model.head]\nattention_heads = 7",
+            "[chunks]\nsteps = [6, 0]",
+            "[chunks]\nsteps = 6",
+            "[chunks]\nsteps = [-6]",
+            "[chunks]\nleft = 1",
+            "[chunks]\nfull_context_share = 1.5",
+            "[chunks]\nfull_context_share = nan",
+        ] {
             assert!(read(text, &[]).is_err(), "{text}");
         }
         assert!(read("", &["no_equals_sign"]).is_err());

@@ -13,9 +13,12 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::chunking::Chunking;
+use crate::config::TrainConfig;
 use crate::dataset::{self, num_steps};
 use crate::metrics::mean;
 use crate::model::AesaNet;
+use crate::predict::Policy;
 use crate::report::Scored;
 use crate::run::RunFolder;
 use crate::{predict, progress};
@@ -27,8 +30,10 @@ pub enum Model {
     Run {
         /// The network.
         net: Box<AesaNet>,
-        /// Its window.
-        window_steps: usize,
+        /// How it scores.
+        policy: Policy,
+        /// The left context that it was trained for, should it score in chunks.
+        left_steps: usize,
     },
     /// An exported model, run by tract as `aesa score` does.
     Onnx(TractSession),
@@ -42,11 +47,42 @@ impl Model {
     pub fn load(path: &Path) -> Result<Self> {
         if path.is_dir() {
             let run = RunFolder::open(path);
-            return Ok(Self::Run { window_steps: run.config()?.window_steps, net: Box::new(run.network()?) });
+            let TrainConfig { window_steps, chunks, .. } = run.config()?;
+            return Ok(Self::Run {
+                net: Box::new(run.network()?),
+                policy: Policy::Windowed { window_steps },
+                left_steps: chunks.left_steps,
+            });
         }
         let model =
             TractModel::load(path).with_context(|| format!("cannot load the model {}", path.display()))?;
         Ok(Self::Onnx(model.session()))
+    }
+
+    /// The same model, scoring in chunks of so many steps; the left context is the run's unless it is given.
+    ///
+    /// # Errors
+    /// Where `steps` is 0, or the model is an ONNX file.
+    pub fn chunked(self, steps: usize, left_steps: Option<usize>) -> Result<Self> {
+        ensure!(steps > 0, "a chunk has at least one step");
+        match self {
+            Self::Run { net, left_steps: own, .. } => {
+                let left_steps = left_steps.unwrap_or(own);
+                let policy = Policy::Chunked(Chunking { steps, left_steps });
+                Ok(Self::Run { net, policy, left_steps })
+            }
+            Self::Onnx(_) => {
+                bail!("an ONNX model scores in windows only: give the run folder to score it in chunks")
+            }
+        }
+    }
+
+    /// How it scores clips.
+    pub fn policy(&self) -> Policy {
+        match self {
+            Self::Run { policy, .. } => *policy,
+            Self::Onnx(session) => Policy::Windowed { window_steps: session.info().window_steps },
+        }
     }
 
     /// Clip scores, 0 to 10, of features `[F, 128]`.
@@ -55,10 +91,11 @@ impl Model {
     /// Where the network fails.
     pub fn clip_scores(&self, clips: &[&Tensor]) -> Result<Vec<[f64; NUM_AXES]>> {
         match self {
-            Self::Run { net, window_steps } => {
-                let windows = clips.iter().map(|c| num_steps(c).div_ceil(*window_steps)).sum::<usize>();
+            Self::Run { net, policy, .. } => {
+                let of_clip = |clip: &&Tensor| num_steps(clip).div_ceil(policy.window_steps());
+                let windows = clips.iter().map(of_clip).sum::<usize>();
                 let bar = progress::bar(windows as u64, "scores");
-                let scores = predict::clip_scores(net, clips, *window_steps, |n| bar.inc(n as u64));
+                let scores = predict::clip_scores(net, clips, *policy, |n| bar.inc(n as u64));
                 bar.finish_and_clear();
                 Ok(scores)
             }
@@ -123,6 +160,9 @@ pub fn score_split(model: &Model, corpus: &Path, split: &str) -> Result<Vec<Scor
 pub struct LadderReport {
     /// `noise`, `lowpass` or `mp3`.
     pub ladder: String,
+    /// How the model scored: windows or chunks.
+    #[serde(default)]
+    pub policy: String,
     /// How many clips were degraded.
     pub num_clips: usize,
     /// The setting of each step, least degraded first.
@@ -151,7 +191,8 @@ pub fn score_ladders(model: &Model, corpus: &Path) -> Result<Vec<LadderReport>> 
         .collect::<Result<_>>()?;
     bar.finish_and_clear();
     let scores = model.clip_scores(&features.iter().collect::<Vec<_>>())?;
-    ladder_reports(&rows, &scores.iter().map(|s| s[Axis::Pq as usize]).collect::<Vec<_>>())
+    let pq: Vec<f64> = scores.iter().map(|s| s[Axis::Pq as usize]).collect();
+    ladder_reports(&rows, &pq, &model.policy().to_string())
 }
 
 /// One degraded version of a clip, with its PQ.
@@ -162,7 +203,7 @@ struct Rung {
     pq: f64,
 }
 
-fn ladder_reports(rows: &[LadderClip], pq: &[f64]) -> Result<Vec<LadderReport>> {
+fn ladder_reports(rows: &[LadderClip], pq: &[f64], policy: &str) -> Result<Vec<LadderReport>> {
     let mut ladders: BTreeMap<&str, BTreeMap<&str, Vec<Rung>>> = BTreeMap::new();
     for (row, pq) in rows.iter().zip(pq) {
         let clip = ladders.entry(&row.ladder).or_default().entry(&row.clip).or_default();
@@ -182,6 +223,7 @@ fn ladder_reports(rows: &[LadderClip], pq: &[f64]) -> Result<Vec<LadderReport>> 
         let at = |step: usize| clips.values().map(|steps| steps[step].pq).collect::<Vec<_>>();
         reports.push(LadderReport {
             ladder: ladder.to_string(),
+            policy: policy.to_string(),
             num_clips: clips.len(),
             values: first.iter().map(|rung| rung.value).collect(),
             mean_pq: (0..first.len()).map(|step| mean(&at(step))).collect(),
@@ -209,18 +251,18 @@ mod tests {
     #[test]
     fn ladders_count_clips_that_always_fall() {
         let rows = [row("a", 1), row("a", 0), row("a", 2), row("b", 0), row("b", 1), row("b", 2)];
-        let reports = ladder_reports(&rows, &[4.0, 5.0, 3.0, 7.0, 6.0, 6.5]).unwrap();
+        let reports = ladder_reports(&rows, &[4.0, 5.0, 3.0, 7.0, 6.0, 6.5], "").unwrap();
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].values, [40.0, 39.0, 38.0]);
         assert_eq!(reports[0].mean_pq, [6.0, 5.0, 4.75]);
         assert_eq!(reports[0].share_falling, [1.0, 0.5]);
         assert_eq!(reports[0].share_falling_throughout, 0.5);
-        assert!(ladder_reports(&rows[..5], &[4.0, 5.0, 3.0, 7.0, 6.0]).is_err());
+        assert!(ladder_reports(&rows[..5], &[4.0, 5.0, 3.0, 7.0, 6.0], "").is_err());
     }
 
     #[test]
     fn a_constant_is_not_falling() {
         let rows = [row("a", 0), row("a", 1)];
-        assert_eq!(ladder_reports(&rows, &[5.0, 5.0]).unwrap()[0].share_falling_throughout, 0.0);
+        assert_eq!(ladder_reports(&rows, &[5.0, 5.0], "").unwrap()[0].share_falling_throughout, 0.0);
     }
 }

@@ -87,7 +87,7 @@ fn difference(net: &AesaNet, model: &TractModel, clip: &[f32], window_steps: usi
 /// Frame scores of one window, 0 to 10: the mean of each step's eight tokens.
 fn tch_frame_scores(net: &AesaNet, features: &[f32]) -> Result<Vec<Scores>> {
     let features = Tensor::from_slice(features).view([1, -1, NUM_MEL_BINS as i64]);
-    let tokens = tch::no_grad(|| net.forward(&features, None, false)).token_scores; // (1, T, A)
+    let tokens = tch::no_grad(|| net.forward(&features, None, None, false)).token_scores; // (1, T, A)
     let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP]); // (steps, 8, A)
     let frames = frames.mean_dim(1, false, Kind::Float) * 10.0; // (steps, A)
     let flat = Vec::<f32>::try_from(frames.flatten(0, 1))?;

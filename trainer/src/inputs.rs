@@ -4,12 +4,13 @@ use std::path::Path;
 
 use aesa::fbank::{NORM_MEAN, NORM_STD, NUM_MEL_BINS};
 use aesa::score::FRAMES_PER_STEP;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use tch::{Device, Kind, Tensor};
 
 use crate::cache::HiddenCache;
+use crate::chunking::{Chunking, TOKENS_PER_STEP};
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
 use crate::model::{AesaNet, ENCODER_PREFIX, Prediction};
@@ -59,13 +60,18 @@ pub enum Inputs {
 
 impl Inputs {
     /// Chooses the way that the config allows: hidden states if the encoder is frozen, features stay as they are, no
-    /// clip exceeds the window, and they fit in `cache_hidden_mib`.
+    /// clip exceeds the window, none is cut into chunks, and they fit in `cache_hidden_mib`.
     ///
     /// With `cache` they may be of any size: they are kept in that folder and mapped from it.
     ///
     /// # Errors
-    /// Where the cache cannot be written.
+    /// Where the cache cannot be written, or is asked for together with chunks: its states have heard the whole clip.
     pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip], cache: Option<&Path>) -> Result<Self> {
+        let has_chunks = !config.chunks.steps.is_empty();
+        ensure!(
+            cache.is_none() || !has_chunks,
+            "the cache of hidden states keeps full context only: train without --cache, or with chunks.steps = []"
+        );
         let encoder = &config.model.encoder;
         let bytes_per_step =
             TOKENS_PER_STEP * (encoder.encoder_layers * encoder.encoder_embed_dim * 2) as usize;
@@ -73,7 +79,7 @@ impl Inputs {
         let fits = (cache.is_some() || bytes <= config.cache_hidden_mib << 20)
             && clips.iter().all(|c| c.num_steps() <= config.window_steps);
         let &TrainConfig { freeze_encoder: frozen, time_mask, mel_mask, gain_db, mel_shift, .. } = config;
-        let is_plain = time_mask == 0 && mel_mask == 0 && gain_db == 0.0 && mel_shift == 0;
+        let is_plain = !has_chunks && time_mask == 0 && mel_mask == 0 && gain_db == 0.0 && mel_shift == 0;
         if !(frozen && is_plain && fits) {
             return Ok(Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift });
         }
@@ -89,7 +95,7 @@ impl Inputs {
             bar.inc(1);
             let compute = || {
                 let features = clip.features.unsqueeze(0).to_kind(Kind::Float).to_device(net.device()); // (1, F, 128)
-                let encoded = tch::no_grad(|| net.beats.forward(&features, None, false));
+                let encoded = tch::no_grad(|| net.beats.forward(&features, None, None, false));
                 Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half).to_device(Device::Cpu) // (layers, T, D)
             };
             let Some(cache) = &cache else { return Ok(compute()) };
@@ -106,8 +112,15 @@ impl Inputs {
         Ok(Self::Hidden(hidden))
     }
 
-    /// Scores crops in training mode; shorter ones are padded.
-    pub fn forward(&self, net: &AesaNet, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Prediction {
+    /// Scores crops in training mode; shorter ones are padded. Chunks begin where a crop does.
+    pub fn forward(
+        &self,
+        net: &AesaNet,
+        clips: &[Clip],
+        crops: &[Crop],
+        chunking: Option<Chunking>,
+        rng: &mut Pcg64,
+    ) -> Prediction {
         let lengths: Vec<i64> = crops.iter().map(|c| (c.steps * TOKENS_PER_STEP) as i64).collect();
         let padding = Padding::of(&lengths, net.device());
         match self {
@@ -126,24 +139,22 @@ impl Inputs {
                 blank(&features, 2, *mel_mask, rng);
                 let features = features.to_device(net.device());
                 if *frozen {
-                    let encoded = tch::no_grad(|| net.beats.forward(&features, padding.as_ref(), false));
-                    net.head.forward(&encoded.hidden[1..], padding, true)
+                    let encode = || net.beats.forward(&features, padding.as_ref(), chunking, false);
+                    let encoded = tch::no_grad(encode);
+                    net.head.forward(&encoded.hidden[1..], padding, chunking, true)
                 } else {
-                    net.forward(&features, padding, true)
+                    net.forward(&features, padding, chunking, true)
                 }
             }
             Self::Hidden(hidden) => {
                 let parts: Vec<Tensor> =
                     crops.iter().map(|c| cut(&hidden[c.clip], 1, c, TOKENS_PER_STEP)).collect();
                 let hidden = stack(&parts, 1, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
-                net.head.forward(&hidden.unbind(0), padding, true)
+                net.head.forward(&hidden.unbind(0), padding, chunking, true)
             }
         }
     }
 }
-
-/// Tokens of one step: one per patch of 16 mel bins.
-const TOKENS_PER_STEP: usize = NUM_MEL_BINS / 16;
 
 fn cut(tensor: &Tensor, dim: i64, crop: &Crop, per_step: usize) -> Tensor {
     tensor.narrow(dim, (crop.start * per_step) as i64, (crop.steps * per_step) as i64)
@@ -236,10 +247,44 @@ mod tests {
         assert!(matches!(fresh, Inputs::Features { frozen: true, .. }));
         let crops = [Crop { clip: 2, start: 0, steps: 6 }, Crop { clip: 0, start: 0, steps: 6 }];
         let mut rng = Pcg64::seed_from_u64(1);
-        let a = cached.forward(&net, &clips, &crops, &mut rng).token_scores;
-        let b = fresh.forward(&net, &clips, &crops, &mut rng).token_scores;
+        let a = cached.forward(&net, &clips, &crops, None, &mut rng).token_scores;
+        let b = fresh.forward(&net, &clips, &crops, None, &mut rng).token_scores;
         // Half precision keeps three digits.
         assert!((a - b).abs().max().double_value(&[]) < 2e-3);
+    }
+
+    #[test]
+    fn chunks_take_features_and_refuse_the_cache() {
+        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
+        config.chunks.steps = vec![2];
+        let (net, clips) = (AesaNet::new(&config.model), clips(2));
+        let inputs = Inputs::new(&config, &net, &clips, None).unwrap();
+        assert!(matches!(inputs, Inputs::Features { frozen: true, .. }));
+        let folder = tempfile::tempdir().unwrap();
+        let error = Inputs::new(&config, &net, &clips, Some(folder.path())).unwrap_err().to_string();
+        assert!(error.contains("without --cache, or with chunks.steps = []"), "{error}");
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_crop_begins_a_chunk() {
+        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
+        config.model.head.dropout = 0.0;
+        config.chunks.steps = vec![2];
+        let chunking = Some(Chunking { steps: 2, left_steps: 0 });
+        let mut rng = Pcg64::seed_from_u64(1);
+        let net = AesaNet::new(&config.model);
+        let clips = clips(1);
+        let crops = [Crop { clip: 0, start: 1, steps: 5 }];
+        let frozen = Inputs::new(&config, &net, &clips, None).unwrap();
+        config.freeze_encoder = false;
+        let learning = Inputs::new(&config, &net, &clips, None).unwrap();
+        let part = clips[0].features.narrow(0, 16, 80).unsqueeze(0);
+        let expected = net.forward(&part, None, chunking, false).token_scores;
+        for inputs in [frozen, learning] {
+            let scores = inputs.forward(&net, &clips, &crops, chunking, &mut rng).token_scores;
+            assert!((scores - &expected).abs().max().double_value(&[]) < 1e-6);
+        }
     }
 
     #[test]
@@ -252,9 +297,10 @@ mod tests {
         for cache_hidden_mib in [0, 4096] {
             let inputs =
                 Inputs::new(&TrainConfig { cache_hidden_mib, ..config.clone() }, &net, &clips, None).unwrap();
-            let together = inputs.forward(&net, &clips, &crops, &mut rng).clip_scores();
+            let together = inputs.forward(&net, &clips, &crops, None, &mut rng).clip_scores();
             for (n, crop) in crops.iter().enumerate() {
-                let alone = inputs.forward(&net, &clips, core::slice::from_ref(crop), &mut rng).clip_scores();
+                let alone =
+                    inputs.forward(&net, &clips, core::slice::from_ref(crop), None, &mut rng).clip_scores();
                 let difference = (together.get(n as i64) - alone.get(0)).abs().max().double_value(&[]);
                 assert!(difference < 1e-5, "crop {n}, cache {cache_hidden_mib}: {difference}");
             }

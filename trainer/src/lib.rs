@@ -18,6 +18,7 @@ pub mod buffer;
 pub mod cache;
 pub mod ceiling;
 pub mod checkpoint;
+pub mod chunking;
 pub mod config;
 pub mod dataset;
 pub mod evaluate;

@@ -10,6 +10,7 @@ use tch::nn::{Init, Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
 use crate::beats::Beats;
+use crate::chunking::{self, Chunking};
 use crate::layers::{LayerNorm, Linear, uniform, xavier_normal};
 use crate::padding::{self, Padding};
 
@@ -46,10 +47,17 @@ impl AesaNet {
         self.store.device()
     }
 
-    /// Scores normalised fbank features `[B, F, 128]`; `padding` says which of their tokens are none.
-    pub fn forward(&self, features: &Tensor, padding: Option<Padding>, train: bool) -> Prediction {
-        let encoded = self.beats.forward(features, padding.as_ref(), train);
-        self.head.forward(&encoded.hidden[1..], padding, train)
+    /// Scores normalised fbank features `[B, F, 128]`; `padding` says which of their tokens are none, `chunking` what each
+    /// may hear (all without it).
+    pub fn forward(
+        &self,
+        features: &Tensor,
+        padding: Option<Padding>,
+        chunking: Option<Chunking>,
+        train: bool,
+    ) -> Prediction {
+        let encoded = self.beats.forward(features, padding.as_ref(), chunking, train);
+        self.head.forward(&encoded.hidden[1..], padding, chunking, train)
     }
 }
 
@@ -105,13 +113,20 @@ impl Head {
     }
 
     /// Scores the outputs of the encoder's blocks, `[B, T, D]` each.
-    pub fn forward(&self, hidden: &[Tensor], padding: Option<Padding>, train: bool) -> Prediction {
+    pub fn forward(
+        &self,
+        hidden: &[Tensor],
+        padding: Option<Padding>,
+        chunking: Option<Chunking>,
+        train: bool,
+    ) -> Prediction {
         let x = self.weighted_sum(hidden); // (B, T, D)
         let x = self.adapter.forward(&x); // (B, T, adapter_dim)
-        let x = self.blstm.forward(&x, padding.as_ref(), train); // (B, T, 2 * lstm_dim)
+        let x = self.blstm.forward(&x, padding.as_ref(), chunking, train); // (B, T, 2 * lstm_dim)
         let shared = self.shared.forward(&x); // (B, T, S)
         let embedding = padding::mean(&shared, padding.as_ref()); // (B, S)
-        let token_scores = self.score(&shared.relu().dropout(self.dropout, train), padding.as_ref()); // (B, T, A)
+        let x = shared.relu().dropout(self.dropout, train); // (B, T, S)
+        let token_scores = self.score(&x, padding.as_ref(), chunking); // (B, T, A)
         Prediction { token_scores, embedding, padding }
     }
 
@@ -136,7 +151,7 @@ impl Head {
     /// The four branches at once: self-attention, linear, sigmoid. `[B, T, S]` to `[B, T, A]`.
     ///
     /// The branches' matrices are stacked, since four times the heads in one call is faster than four calls.
-    fn score(&self, x: &Tensor, padding: Option<&Padding>) -> Tensor {
+    fn score(&self, x: &Tensor, padding: Option<&Padding>, chunking: Option<Chunking>) -> Tensor {
         let (heads, axes) = (self.attention_heads, NUM_AXES as i64);
         let stack = |pick: fn(&Branch) -> &Tensor| {
             let parts: Vec<&Tensor> = self.branches.iter().map(pick).collect();
@@ -147,16 +162,9 @@ impl Head {
         let qkv = x.linear(&weight, Some(&bias)); // (B, T, A*3S)
         let qkv = qkv.unflatten(2, [axes, 3, heads, -1]).permute([3, 0, 2, 4, 1, 5]); // (3, B, A, H, T, S/H)
         let qkv = qkv.flatten(2, 3).unbind(0); // 3 of (B, A*H, T, S/H)
-        let y = Tensor::scaled_dot_product_attention(
-            &qkv[0],
-            &qkv[1],
-            &qkv[2],
-            padding.map(Padding::key_mask),
-            0.0,
-            false,
-            None,
-            false,
-        ); // (B, A*H, T, S/H)
+        let mask = chunking::attention_mask(padding, chunking, x.size()[1], x.device());
+        let y =
+            Tensor::scaled_dot_product_attention(&qkv[0], &qkv[1], &qkv[2], mask, 0.0, false, None, false); // (B, A*H, T, S/H)
         let y = y.unflatten(1, [axes, heads]).permute([1, 0, 3, 2, 4]).flatten(3, 4); // (A, B, T, S)
         let (batch, tokens) = (y.size()[1], y.size()[2]);
         let out_weight = stack(|b| &b.out_proj.weight).transpose(1, 2); // (A, S, S)
@@ -221,10 +229,20 @@ impl Blstm {
         Self { parameters, layers, dim }
     }
 
-    /// `[B, T, in]` to `[B, T, 2 * dim]`, states zero at both ends. There is no dropout between layers.
+    /// `[B, T, in]` to `[B, T, 2 * dim]`, states zero at both ends; with chunks the backward state is zero at each
+    /// chunk's end, too. There is no dropout between layers.
     ///
     /// Time goes first, since oneDNN's LSTM spends twice as long on clips first.
-    fn forward(&self, x: &Tensor, padding: Option<&Padding>, train: bool) -> Tensor {
+    fn forward(
+        &self,
+        x: &Tensor,
+        padding: Option<&Padding>,
+        chunking: Option<Chunking>,
+        train: bool,
+    ) -> Tensor {
+        if let Some(chunking) = chunking.and_then(|c| c.cutting(x.size()[1])) {
+            return self.forward_chunked(x, padding, chunking, train);
+        }
         let state = Tensor::zeros([2 * self.layers, x.size()[0], self.dim], (Kind::Float, x.device()));
         let parameters: Vec<&Tensor> = self.parameters.iter().collect();
         if let Some(padding) = padding {
@@ -237,7 +255,38 @@ impl Blstm {
         let y = x.lstm(&[&state, &state], &parameters, true, self.layers, 0.0, train, true, false).0;
         y.transpose(0, 1) // (T, B, 2*dim) to (B, T, 2*dim)
     }
+
+    /// The same, layer by layer: ahead through the whole clip, back through each chunk.
+    fn forward_chunked(
+        &self,
+        x: &Tensor,
+        padding: Option<&Padding>,
+        chunking: Chunking,
+        train: bool,
+    ) -> Tensor {
+        let mut x = x.shallow_clone();
+        for layer in self.parameters.chunks(2 * PARAMETERS) {
+            let (ahead, back) = layer.split_at(PARAMETERS);
+            // What stands behind a clip's end cannot reach the clip.
+            let ahead = self.scan(&x, ahead, train); // (B, T, dim)
+            let back = chunking.backwards(&x, padding, |chunks| self.scan(chunks, back, train)); // (B, T, dim)
+            x = Tensor::cat(&[ahead, back], 2);
+        }
+        x
+    }
+
+    /// One direction of one layer, from a zero state: `[B, T, in]` to `[B, T, dim]`.
+    fn scan(&self, x: &Tensor, parameters: &[Tensor], train: bool) -> Tensor {
+        let state = Tensor::zeros([1, x.size()[0], self.dim], (Kind::Float, x.device()));
+        let x = x.transpose(0, 1).contiguous(); // (T, B, in)
+        let parameters: Vec<&Tensor> = parameters.iter().collect();
+        let y = x.lstm(&[&state, &state], &parameters, true, 1, 0.0, train, false, false).0;
+        y.transpose(0, 1) // (T, B, dim) to (B, T, dim)
+    }
 }
+
+/// Parameters of one direction of one layer of the BLSTM.
+const PARAMETERS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -248,7 +297,7 @@ mod tests {
         tch::manual_seed(3);
         let net = AesaNet::new(&ModelConfig::tiny());
         let x = Tensor::randn([2, 11, 16], (Kind::Float, Device::Cpu));
-        let stacked = net.head.score(&x, None);
+        let stacked = net.head.score(&x, None, None);
         for (axis, branch) in net.head.branches.iter().enumerate() {
             let qkv = x.linear(&branch.in_proj_weight, Some(&branch.in_proj_bias)).chunk(3, 2);
             let heads = |y: &Tensor| y.unflatten(2, [4, 4]).transpose(1, 2);
@@ -265,7 +314,7 @@ mod tests {
         let mut net = AesaNet::new(&ModelConfig::tiny());
         net.head.centre_scores([0.7, 0.3, 0.5, 0.5]);
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
-        let scores = net.forward(&features, None, false).clip_scores();
+        let scores = net.forward(&features, None, None, false).clip_scores();
         assert_eq!(scores.size(), [3, 4]);
         assert!((scores.double_value(&[0, 0]) - 0.7).abs() < 0.15);
         assert!((scores.double_value(&[0, 1]) - 0.3).abs() < 0.15);
@@ -275,8 +324,8 @@ mod tests {
     fn a_clip_scores_the_same_alone_and_in_a_batch() {
         let net = AesaNet::new(&ModelConfig::tiny());
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
-        let together = net.forward(&features, None, false).token_scores;
-        let alone = net.forward(&features.narrow(0, 1, 1), None, false).token_scores;
+        let together = net.forward(&features, None, None, false).token_scores;
+        let alone = net.forward(&features.narrow(0, 1, 1), None, None, false).token_scores;
         assert!((together.narrow(0, 1, 1) - alone).abs().max().double_value(&[]) < 1e-5);
     }
 
@@ -291,6 +340,18 @@ mod tests {
 
     #[test]
     fn no_stage_hears_the_padding_of_a_batch() {
+        check_padding(None);
+    }
+
+    #[test]
+    fn no_stage_hears_the_padding_of_a_batch_in_chunks() {
+        // The last has clips that end chunks before the batch does: padding that attends to padding alone.
+        for (steps, left_steps) in [(2, 3), (3, 3), (5, 0), (1, 0)] {
+            check_padding(Some(Chunking { steps, left_steps }));
+        }
+    }
+
+    fn check_padding(chunking: Option<Chunking>) {
         tch::manual_seed(1);
         let net = AesaNet::new(&ModelConfig::tiny());
         let steps = [3_i64, 7, 1, 5];
@@ -303,9 +364,9 @@ mod tests {
         let padding = || Padding::of(&steps.map(|n| 8 * n), Device::Cpu);
 
         // Positional convolution and attention, block by block.
-        let together = net.beats.forward(&batch, padding().as_ref(), false).hidden;
+        let together = net.beats.forward(&batch, padding().as_ref(), chunking, false).hidden;
         let alone: Vec<Vec<Tensor>> =
-            clips.iter().map(|c| net.beats.forward(c, None, false).hidden).collect();
+            clips.iter().map(|c| net.beats.forward(c, None, chunking, false).hidden).collect();
         for (layer, together) in together.iter().enumerate() {
             let alone: Vec<Tensor> = alone.iter().map(|hidden| hidden[layer].shallow_clone()).collect();
             assert!(difference(together, &alone) < 1e-5, "hidden state {layer}");
@@ -313,16 +374,17 @@ mod tests {
         // The BLSTM and the branches' attention.
         let x = Tensor::randn([4, 56, 16], (Kind::Float, Device::Cpu));
         let part = |n: usize| x.narrow(0, n as i64, 1).narrow(1, 0, 8 * steps[n]);
-        let y = net.head.blstm.forward(&x, padding().as_ref(), false);
-        let alone: Vec<Tensor> = (0..4).map(|n| net.head.blstm.forward(&part(n), None, false)).collect();
+        let y = net.head.blstm.forward(&x, padding().as_ref(), chunking, false);
+        let alone: Vec<Tensor> =
+            (0..4).map(|n| net.head.blstm.forward(&part(n), None, chunking, false)).collect();
         assert!(difference(&y, &alone) < 1e-5, "BLSTM");
-        let y = net.head.score(&x, padding().as_ref());
-        let alone: Vec<Tensor> = (0..4).map(|n| net.head.score(&part(n), None)).collect();
+        let y = net.head.score(&x, padding().as_ref(), chunking);
+        let alone: Vec<Tensor> = (0..4).map(|n| net.head.score(&part(n), None, chunking)).collect();
         assert!(difference(&y, &alone) < 1e-5, "branches");
         // All of it, with the means.
-        let y = net.forward(&batch, padding(), false);
+        let y = net.forward(&batch, padding(), chunking, false);
         for (n, clip) in clips.iter().enumerate() {
-            let alone = net.forward(clip, None, false);
+            let alone = net.forward(clip, None, chunking, false);
             let close =
                 |a: &Tensor, b: &Tensor| (a.get(n as i64) - b.get(0)).abs().max().double_value(&[]) < 1e-5;
             assert!(
@@ -350,7 +412,7 @@ mod tests {
         }
         let empty = Tensor::zeros([3, 16, 24], (Kind::Float, Device::Cpu));
         let hidden = [wave(&empty, 0.0), wave(&empty, 1.0)];
-        let loss = || net.head.forward(&hidden, None, true).token_scores.square().sum(Kind::Float);
+        let loss = || net.head.forward(&hidden, None, None, true).token_scores.square().sum(Kind::Float);
         loss().backward();
         for name in [
             "adapter.weight",

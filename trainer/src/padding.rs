@@ -31,6 +31,11 @@ impl Padding {
         Some(Self { lengths: lengths.to_vec(), keep, key_mask: key_mask.unsqueeze(1).unsqueeze(1) })
     }
 
+    /// Tokens of each clip.
+    pub fn lengths(&self) -> &[i64] {
+        &self.lengths
+    }
+
     /// `[B, T, D]` with zeros in place of padded tokens.
     pub fn zero(&self, x: &Tensor) -> Tensor {
         x * &self.keep

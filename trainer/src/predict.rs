@@ -1,30 +1,71 @@
-//! Clip scores of whole clips, by the same windows as the engine's.
+//! Clip scores of whole clips, by the same windows or chunks as the engine's.
+
+use core::fmt;
 
 use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
 use tch::{Kind, Tensor};
 
+use crate::chunking::Chunking;
 use crate::dataset::num_steps;
 use crate::model::AesaNet;
 
+/// How a clip of any length is scored; see `docs/SPEC.md`, "Windows and streams".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// In windows, each by itself.
+    Windowed {
+        /// Steps of a window; the last may be shorter.
+        window_steps: usize,
+    },
+    /// As one sequence, cut into chunks that hear each other's past.
+    Chunked(Chunking),
+}
+
+impl Policy {
+    /// Longest part of a clip that the network is given at once, in steps.
+    pub const fn window_steps(self) -> usize {
+        match self {
+            Self::Windowed { window_steps } => window_steps,
+            Self::Chunked(_) => usize::MAX,
+        }
+    }
+
+    const fn chunking(self) -> Option<Chunking> {
+        match self {
+            Self::Windowed { .. } => None,
+            Self::Chunked(chunking) => Some(chunking),
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Windowed { window_steps } => write!(f, "windowed, {window_steps} steps"),
+            Self::Chunked(chunking) => chunking.fmt(f),
+        }
+    }
+}
+
 /// Scores clips on the scale of 0 to 10; each is `[F, 128]`, one step or longer.
 ///
-/// Clips longer than `window_steps` are cut into windows; their score is the mean of the windows' weighted by
-/// length. Windows of one length are run together, up to `MAX_BATCH` at once; `on_done` hears how many
-/// windows were scored.
+/// In windows, the score of a clip longer than one is the mean of its windows' weighted by length. Windows of one
+/// length are run together, up to `MAX_BATCH` at once, long whole clips fewer; `on_done` hears how many windows
+/// were scored.
 pub fn clip_scores(
     net: &AesaNet,
     clips: &[&Tensor],
-    window_steps: usize,
+    policy: Policy,
     mut on_done: impl FnMut(usize),
 ) -> Vec<[f64; NUM_AXES]> {
-    let mut windows = windows(clips, window_steps);
+    let mut windows = windows(clips, policy.window_steps());
     windows.sort_by_key(|w| (w.steps, w.clip, w.start));
     let mut scores = vec![[0.0; NUM_AXES]; clips.len()];
     for same_length in windows.chunk_by(|a, b| a.steps == b.steps) {
-        for batch in same_length.chunks(MAX_BATCH) {
+        for batch in same_length.chunks(batch_size(same_length[0].steps)) {
             let parts: Vec<Tensor> = batch.iter().map(|w| w.of(clips[w.clip])).collect();
             let features = Tensor::stack(&parts, 0).to_kind(Kind::Float).to_device(net.device()); // (B, F, 128)
-            let means = tch::no_grad(|| net.forward(&features, None, false)).clip_scores(); // (B, A)
+            let means = tch::no_grad(|| net.forward(&features, None, policy.chunking(), false)).clip_scores(); // (B, A)
             for (row, window) in batch.iter().enumerate() {
                 let weight = window.steps as f64 / num_steps(clips[window.clip]) as f64;
                 for (axis, score) in scores[window.clip].iter_mut().enumerate() {
@@ -61,7 +102,12 @@ fn windows(clips: &[&Tensor], window_steps: usize) -> Vec<Window> {
     clips.iter().enumerate().flat_map(of_clip).collect()
 }
 
-/// Windows run at once: more do not run faster on a CPU, and memory grows.
+/// Windows of a length that are run at once; attention's memory grows with the square of the length.
+fn batch_size(steps: usize) -> usize {
+    (MAX_BATCH * 100 * 100 / (steps * steps).max(1)).clamp(1, MAX_BATCH)
+}
+
+/// More do not run faster on a CPU, and memory grows.
 const MAX_BATCH: usize = 16;
 
 #[cfg(test)]
@@ -72,11 +118,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn chunks_cut_a_clip_but_do_not_part_it() {
+        let net = AesaNet::new(&ModelConfig::tiny());
+        let clips = [7, 3].map(|steps| Tensor::randn([16 * steps, 128], (Kind::Float, Device::Cpu)));
+        let chunking = Chunking { steps: 2, left_steps: 2 };
+        let scores = clip_scores(&net, &[&clips[0], &clips[1]], Policy::Chunked(chunking), |_| ());
+        for (clip, scores) in clips.iter().zip(scores) {
+            let whole = net.forward(&clip.unsqueeze(0), None, Some(chunking), false).clip_scores();
+            for (axis, score) in scores.into_iter().enumerate() {
+                assert!((score - 10.0 * whole.double_value(&[0, axis as i64])).abs() < 1e-6, "{axis}");
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_of_longer_clips_are_run_together() {
+        assert_eq!([1, 62, 100, 200, 100_000].map(batch_size), [16, 16, 16, 4, 1]);
+    }
+
+    #[test]
     fn long_clips_are_the_weighted_mean_of_windows() {
         let net = AesaNet::new(&ModelConfig::tiny());
         let clip = Tensor::randn([16 * 7, 128], (Kind::Float, Device::Cpu));
-        let whole = clip_scores(&net, &[&clip], 4, |_| ())[0];
-        let parts = clip_scores(&net, &[&clip.narrow(0, 0, 64), &clip.narrow(0, 64, 48)], 4, |_| ());
+        let policy = Policy::Windowed { window_steps: 4 };
+        let whole = clip_scores(&net, &[&clip], policy, |_| ())[0];
+        let parts = clip_scores(&net, &[&clip.narrow(0, 0, 64), &clip.narrow(0, 64, 48)], policy, |_| ());
         for axis in 0..NUM_AXES {
             let expected = (parts[0][axis] * 4.0 + parts[1][axis] * 3.0) / 7.0;
             assert!((whole[axis] - expected).abs() < 1e-5, "{axis}");

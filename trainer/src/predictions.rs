@@ -2,7 +2,8 @@
 //!
 //! CSV with a header. Needed are a column for the clip (`sample_id`, `id`, `data_path` or `path`) and the four axes
 //! (`PQ` or `Production_Quality`, and so on), in any order and case. A table that [`to_csv`] wrote also holds `system`,
-//! `domain` and the labels (`truth_PQ`, ...), so that it can be measured again by itself. Other columns are ignored.
+//! `domain` and the labels (`truth_PQ`, ...), so that it can be measured again by itself, and the `policy` by which a model
+//! scored (the same in all rows). Other columns are ignored.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::truth::Label;
 #[derive(Clone, Debug)]
 pub struct Predictions {
     path: PathBuf,
+    policy: Option<String>,
     rows: Vec<Row>,
 }
 
@@ -39,10 +41,13 @@ impl Predictions {
         let file = path.display();
         let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {file}"))?;
         let columns = Columns::find(reader.headers()?).with_context(|| format!("{file} is no such table"))?;
+        let mut policy = None;
         let mut rows: Vec<Row> = Vec::new();
         let mut lines: HashMap<String, usize> = HashMap::new();
         for (number, record) in reader.records().enumerate() {
-            let row = record.map_err(anyhow::Error::from).and_then(|record| columns.row(&record));
+            let record = record.with_context(|| format!("{file}: row {}", number + 2))?;
+            policy = policy.or_else(|| text(&record, columns.policy?));
+            let row = columns.row(&record);
             let row = row.with_context(|| format!("{file}: row {}", number + 2))?;
             if let Some(first) = lines.insert(row.id.clone(), number + 2) {
                 bail!("{file}: {} occurs twice, in rows {first} and {}", row.id, number + 2);
@@ -50,7 +55,12 @@ impl Predictions {
             rows.push(row);
         }
         ensure!(!rows.is_empty(), "{file} holds no predictions");
-        Ok(Self { path: path.to_path_buf(), rows })
+        Ok(Self { path: path.to_path_buf(), policy, rows })
+    }
+
+    /// The policy by which the scores were made, where the table says so.
+    pub fn policy(&self) -> Option<&str> {
+        self.policy.as_deref()
     }
 
     /// Puts each label beside the prediction for its clip.
@@ -121,21 +131,22 @@ impl Predictions {
     }
 }
 
-/// The table of an evaluation: scores, labels, system and domain of each clip.
+/// The table of an evaluation: scores, labels, system and domain of each clip, and the policy, where it is known.
 ///
 /// # Errors
 /// None in practice: it is written to memory.
-pub fn to_csv(clips: &[Scored]) -> Result<Vec<u8>> {
+pub fn to_csv(clips: &[Scored], policy: Option<&str>) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let axes = Axis::ALL.map(|a| a.short_name().to_string());
     let truth = Axis::ALL.map(|a| format!("truth_{a}"));
     let names = ["sample_id", "system", "domain"].map(str::to_string);
-    writer.write_record(names.iter().chain(&axes).chain(&truth))?;
+    let last = policy.map(|_| "policy".to_string());
+    writer.write_record(names.iter().chain(&axes).chain(&truth).chain(&last))?;
     for clip in clips {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let scores = clip.prediction.iter().chain(&clip.truth).map(|v| number(*v));
         let row = [clip.id.clone(), text(&clip.system), text(&clip.domain)];
-        writer.write_record(row.into_iter().chain(scores))?;
+        writer.write_record(row.into_iter().chain(scores).chain(policy.map(str::to_string)))?;
     }
     Ok(writer.into_inner()?)
 }
@@ -147,6 +158,7 @@ struct Columns {
     truth: Option<[usize; NUM_AXES]>,
     system: Option<usize>,
     domain: Option<usize>,
+    policy: Option<usize>,
 }
 
 impl Columns {
@@ -171,11 +183,12 @@ impl Columns {
             truth: truth.and_then(|t| t.try_into().ok()),
             system: find("system"),
             domain: find("domain"),
+            policy: find("policy"),
         })
     }
 
     fn row(&self, record: &csv::StringRecord) -> Result<Row> {
-        let text = |column: usize| Some(record[column].trim().to_string()).filter(|t| !t.is_empty());
+        let text = |column: usize| text(record, column);
         Ok(Row {
             id: text(self.id).context("it names no clip")?,
             scores: scores(record, self.axes)?,
@@ -184,6 +197,11 @@ impl Columns {
             domain: self.domain.and_then(text),
         })
     }
+}
+
+/// A column's text, where there is any.
+fn text(record: &csv::StringRecord, column: usize) -> Option<String> {
+    Some(record[column].trim().to_string()).filter(|text| !text.is_empty())
 }
 
 fn scores(record: &csv::StringRecord, columns: [usize; NUM_AXES]) -> Result<[f64; NUM_AXES]> {
@@ -271,7 +289,11 @@ mod tests {
             truth: [2.0 / 3.0, 5.0, 0.0, 9.999_999_999_999],
         };
         let clips = [clip("a, \"b\"", Some("x")), clip("c", None)];
-        let text = String::from_utf8(to_csv(&clips).unwrap()).unwrap();
-        assert_eq!(read(&text).unwrap().into_scored().unwrap(), clips);
+        for policy in [None, Some("chunked, 6 steps")] {
+            let text = String::from_utf8(to_csv(&clips, policy).unwrap()).unwrap();
+            let predictions = read(&text).unwrap();
+            assert_eq!(predictions.policy(), policy);
+            assert_eq!(predictions.into_scored().unwrap(), clips);
+        }
     }
 }

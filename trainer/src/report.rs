@@ -44,6 +44,9 @@ pub struct Agreement {
 pub struct Report {
     /// What was compared.
     pub description: String,
+    /// How the model scored them (windows or chunks), where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// How many clips were.
     #[serde(default)]
     pub num_clips: usize,
@@ -156,6 +159,7 @@ impl Report {
         let num_systems = by_system(&clips.iter().collect::<Vec<_>>()).len();
         Self {
             description,
+            policy: None,
             num_clips: clips.len(),
             num_systems,
             agreement: Agreement::of(clips),

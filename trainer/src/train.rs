@@ -21,7 +21,7 @@ use crate::listing::{Clips, Listing};
 use crate::loss::{Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
 use crate::model::{AesaNet, ENCODER_PREFIX};
-use crate::predict;
+use crate::predict::{self, Policy};
 use crate::progress;
 use crate::resume;
 use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash, weights_file};
@@ -212,10 +212,11 @@ impl<'a> Learner<'a> {
         let order: Vec<usize> = families.into_iter().flatten().collect();
         let mut sums = [0.0; NUM_LOSSES];
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
+            let chunking = self.config.chunks.draw(rng);
             let crops = self.crops(batch, clips, steps, rng);
             let targets: Vec<[f64; NUM_AXES]> = batch.iter().map(|&clip| clips[clip].targets).collect();
             let domains: Vec<Option<Domain>> = batch.iter().map(|&clip| clips[clip].domain).collect();
-            let prediction = inputs.forward(net, clips, &crops, rng);
+            let prediction = inputs.forward(net, clips, &crops, chunking, rng);
             let loss = self.loss.of(&prediction, Truth { targets: &targets, domains: &domains }, rng);
             let total = loss.total.double_value(&[]);
             if !total.is_finite() {
@@ -356,7 +357,7 @@ fn validate(
     window_steps: usize,
 ) -> (f64, [Metrics; NUM_AXES]) {
     let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
-    let scores = predict::clip_scores(net, &features, window_steps, |_| ());
+    let scores = predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ());
     let metrics = core::array::from_fn(|axis| {
         let prediction: Vec<f64> = scores.iter().map(|s| s[axis]).collect();
         let truth: Vec<f64> = clips.iter().map(|c| c.targets[axis]).collect();

@@ -194,6 +194,63 @@ fn train_measure_export() {
     assert!(weights("cached") == weights("tuned") && weights("cached-again") == weights("tuned"));
 }
 
+#[test]
+fn chunks_are_trained_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    write_corpus(folder.path());
+    let chunks = "\n[chunks]\nsteps = [1, 2]\nleft_steps = 2\nfull_context_share = 0.3\n";
+    fs::write(path("config.toml"), format!("{CONFIG}{chunks}")).unwrap();
+    let (config, corpus, run) = (path("config.toml"), path("."), path("run"));
+    let arguments =
+        |out: &str| ["train", "--config", &config, "--corpus", &corpus, "--out", out].map(str::to_string);
+    let train = |out: &str, extra: &[&str]| {
+        let arguments = arguments(out);
+        succeed(&[&arguments.each_ref().map(String::as_str)[..], extra].concat())
+    };
+    let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
+    train(&run, &["--set", "epochs=4"]);
+    train(&path("again"), &["--set", "epochs=4"]);
+    train(&path("full"), &["--set", "epochs=4", "--set", "chunks.steps=[]"]);
+    assert!(weights("run") == weights("again"));
+    assert!(weights("run") != weights("full"));
+    let cached = ["--cache", &path("cache"), "--set", "freeze_encoder=true"];
+    let refused = arguments(&path("cached"));
+    let error = fail(&[&refused.each_ref().map(String::as_str)[..], &cached[..]].concat());
+    assert!(error.contains("the cache of hidden states keeps full context only"), "{error}");
+
+    let eval = |extra: &[&str]| {
+        succeed(&[&["eval", "--model", &run, "--corpus", &corpus, "--split", "test"][..], extra].concat())
+    };
+    eval(&[]);
+    eval(&["--chunk-steps", "2"]);
+    eval(&["--chunk-steps", "2", "--chunk-left-steps", "0"]);
+    let report = |name: &str| read_json(&folder.path().join("run").join(name));
+    for (name, policy) in [
+        ("eval-test", "windowed, 62 steps"),
+        ("eval-test-chunk2", "chunked, 2 steps, 2 to the left"),
+        ("eval-test-chunk2-left0", "chunked, 2 steps, 0 to the left"),
+    ] {
+        assert_eq!(report(&format!("{name}.json"))["policy"], policy);
+        let again = path(&format!("{name}-again"));
+        let predictions = path(&format!("run/{name}/predictions.csv"));
+        succeed(&["eval", "--predictions", &predictions, "--out", &again]);
+        assert_eq!(read_json(&Path::new(&again).join("metrics.json"))["policy"], policy);
+    }
+    let mse = |name: &str| report(name)["axes"]["PQ"]["utterance"]["mse"].as_f64().unwrap();
+    assert!(mse("eval-test.json") != mse("eval-test-chunk2.json"));
+    assert!(mse("eval-test-chunk2.json") != mse("eval-test-chunk2-left0.json"));
+    let ladders = ["eval", "--model", &run, "--corpus", &corpus, "--split", "ladders", "--chunk-steps", "1"];
+    succeed(&ladders);
+    assert_eq!(report("eval-ladders-chunk1.json")[0]["policy"], "chunked, 1 steps, 2 to the left");
+
+    let model = path("model.onnx");
+    succeed(&["export", "--run", &run, "--out", &model]);
+    let onnx = ["eval", "--model", &model, "--corpus", &corpus, "--chunk-steps", "2"];
+    assert!(fail(&onnx).contains("an ONNX model scores in windows only"));
+    assert!(fail(&[&ladders[..8], &["0"]].concat()).contains("at least one step"));
+}
+
 /// Every column of a run's metrics.csv but the times.
 fn metrics_of(run: &Path) -> Vec<Vec<String>> {
     let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
@@ -229,8 +286,8 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     fs::write(path("config.toml"), CONFIG.replace("dropout = 0.0", "dropout = 0.2")).unwrap();
     let (config, corpus, whole, killed) = (path("config.toml"), path("."), path("whole"), path("killed"));
     let epochs = format!("epochs={EPOCHS}");
-    let train =
-        ["train", "--config", &config, "--corpus", &corpus, "--set", "rank_weight=0.5", "--set", &epochs];
+    let keys = ["--set", "rank_weight=0.5", "--set", "chunks.steps=[1,2]", "--set", &epochs];
+    let train = [&["train", "--config", &config, "--corpus", &corpus], &keys[..]].concat();
     let with = |rest: &[&'static str], out| [&train[..], rest, &["--out", out]].concat();
     succeed(&with(&[], &whole));
 

@@ -27,6 +27,8 @@ use serde::Serialize;
   a model on a corpus:
     aesa-trainer eval --model runs/starter-1 --corpus corpus/starter --split test
     aesa-trainer eval --model models/starter/model.onnx --corpus corpus/starter --split ladders
+  a run's scores in chunks of 1.92 s, as a stream would be scored:
+    aesa-trainer eval --model runs/starter-1 --corpus corpus/starter --split test --chunk-steps 12
   another system's answer to the challenge, with the raters' ceiling, and domains for Table I:
     aesa-trainer eval --predictions answer.csv --truth audiomos2025_track2_human_annotations.jsonl \\
         --domains domains.csv --out answer
@@ -41,7 +43,8 @@ Files in --out DIR (for a run folder: eval-SPLIT in it, unless --out names anoth
   metrics.json, metrics.csv every metric, interval and ceiling of every domain, axis and level
   scatter.svg               predictions over labels, one panel per axis
   predictions.csv           each clip's scores, labels, system and domain
-A run folder also gets eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv, for scripts.
+A run folder also gets eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv, for scripts. In chunks, SPLIT is
+followed by -chunkN, and by -leftM where --chunk-left-steps is given. metrics.json and predictions.csv hold the policy.
 
 A predictions file is CSV with the columns sample_id (or id, data_path, path; a file's name will
 do), PQ, PC, CE, CU (or Production_Quality, ...), in any order; others are ignored. Every clip needs
@@ -77,6 +80,12 @@ pub(crate) struct Arguments {
     /// Domains of the clips: CSV with the columns system (or sample_id) and domain (speech, music, sound)
     #[arg(long, value_name = "FILE.csv")]
     domains: Option<PathBuf>,
+    /// Scores each clip as one stream in chunks of so many steps (160 ms each), in place of windows
+    #[arg(long, value_name = "N", requires = "model", value_parser = parse_steps)]
+    chunk_steps: Option<usize>,
+    /// A chunk hears at least so many steps before it, rounded up to whole chunks [default: the run's chunks.left_steps]
+    #[arg(long, value_name = "M", requires = "chunk_steps")]
+    chunk_left_steps: Option<usize>,
     /// Resamples for the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = Bootstrap::default().num_resamples)]
     bootstrap: usize,
@@ -131,20 +140,22 @@ struct Compared {
     description: String,
     clips: Vec<Scored>,
     raters: Raters,
+    /// How the model scored, where that is known.
+    policy: Option<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     aesa_trainer::train::set_threads(arguments.threads);
-    let split = arguments.split.name();
+    let files = files_of(arguments);
     let in_run = |name: String| arguments.model.as_deref().filter(|m| m.is_dir()).map(|m| m.join(name));
-    let json = arguments.json.clone().or_else(|| in_run(format!("eval-{split}.json")));
-    let csv = arguments.csv.clone().or_else(|| in_run(format!("eval-{split}.csv")));
+    let json = arguments.json.clone().or_else(|| in_run(format!("eval-{files}.json")));
+    let csv = arguments.csv.clone().or_else(|| in_run(format!("eval-{files}.csv")));
     if arguments.split == Split::Ladders {
         let (Some(model), Some(corpus)) = (&arguments.model, &arguments.corpus) else {
             bail!("ladders have no labels: give --model and --corpus");
         };
         let out = arguments.out.as_deref();
-        let reports = score_ladders(&Model::load(model)?, corpus)?;
+        let reports = score_ladders(&load(arguments, model)?, corpus)?;
         let files = [(json, out.map(|o| o.join("metrics.json"))), (csv, out.map(|o| o.join("metrics.csv")))];
         return save_ladders(&reports, &files.map(|(a, b)| [a, b].into_iter().flatten().collect::<Vec<_>>()));
     }
@@ -156,8 +167,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         print!("{}\n{}", tables::domains(&report).text(), tables::metrics(&report).text());
     }
     let predictions =
-        arguments.save_predictions.clone().or_else(|| in_run(format!("predictions-{split}.csv")));
-    let out = arguments.out.clone().or_else(|| in_run(format!("eval-{split}")));
+        arguments.save_predictions.clone().or_else(|| in_run(format!("predictions-{files}.csv")));
+    let out = arguments.out.clone().or_else(|| in_run(format!("eval-{files}")));
     let single = [(json, "metrics.json"), (csv, "metrics.csv"), (predictions, "predictions.csv")];
     save(&compared.clips, &report, out.as_deref(), &single)
 }
@@ -167,15 +178,19 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
     let split = arguments.split.name();
     // Before the work of scoring, so that a wrong file shows at once.
     let asked = arguments.raters.as_deref().map(read_raters).transpose()?;
+    let policy;
     let (description, mut clips, raters) = match (&arguments.model, &arguments.predictions) {
         (Some(model), _) => {
             let corpus = arguments.corpus.as_deref().context("--model needs a --corpus")?;
             let description = format!("{} on {split} of {}", model.display(), corpus.display());
-            (description, score_split(&Model::load(model)?, corpus, split)?, Raters::new())
+            let model = load(arguments, model)?;
+            policy = Some(model.policy().to_string());
+            (description, score_split(&model, corpus, split)?, Raters::new())
         }
         (None, Some(predictions)) => {
             let name = file_name(predictions);
             let predictions = Predictions::read(predictions)?;
+            policy = predictions.policy().map(str::to_string);
             match (&arguments.truth, &arguments.corpus) {
                 (Some(labels), _) => {
                     let description = format!("{name} against {}", file_name(labels));
@@ -196,7 +211,30 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
     if let Some(domains) = &arguments.domains {
         truth::assign_domains(&mut clips, domains)?;
     }
-    Ok(Compared { description, clips, raters: asked.unwrap_or(raters) })
+    Ok(Compared { description, clips, raters: asked.unwrap_or(raters), policy })
+}
+
+/// The model, in chunks where they were asked for.
+fn load(arguments: &Arguments, path: &Path) -> Result<Model> {
+    let model = Model::load(path)?;
+    match arguments.chunk_steps {
+        Some(steps) => model.chunked(steps, arguments.chunk_left_steps),
+        None => Ok(model),
+    }
+}
+
+/// What an evaluation's files in a run folder are named after: the split, and the chunks.
+fn files_of(arguments: &Arguments) -> String {
+    let chunk = arguments.chunk_steps.map(|steps| format!("-chunk{steps}"));
+    let left = arguments.chunk_left_steps.map(|steps| format!("-left{steps}"));
+    [Some(arguments.split.name().to_string()), chunk, left].into_iter().flatten().collect()
+}
+
+/// A number of steps, at least one.
+fn parse_steps(text: &str) -> Result<usize> {
+    let steps = text.parse()?;
+    ensure!(steps > 0, "a chunk has at least one step");
+    Ok(steps)
 }
 
 fn read_raters(labels: &Path) -> Result<Raters> {
@@ -206,8 +244,9 @@ fn read_raters(labels: &Path) -> Result<Raters> {
 }
 
 fn report(arguments: &Arguments, compared: &Compared) -> Result<Report> {
-    let Compared { description, clips, raters } = compared;
+    let Compared { description, clips, raters, policy } = compared;
     let mut report = Report::of(description.clone(), clips);
+    report.policy = policy.clone();
     let bootstrap = Bootstrap { num_resamples: arguments.bootstrap, seed: arguments.seed };
     report.bootstrap = bootstrap.intervals(clips, &report.agreement);
     let splits = Splits { num_splits: arguments.rater_splits, seed: arguments.seed };
@@ -235,7 +274,7 @@ fn save(
         ("metrics.json", (serde_json::to_string_pretty(report)? + "\n").into_bytes()),
         ("metrics.csv", report.csv()?),
         ("scatter.svg", scatter::svg(clips, report)?.into_bytes()),
-        ("predictions.csv", predictions::to_csv(clips)?),
+        ("predictions.csv", predictions::to_csv(clips, report.policy.as_deref())?),
     ];
     if let Some(out) = out {
         fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;

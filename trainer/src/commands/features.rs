@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let beats = Beats::new(&store.root(), &checkpoint.encoder, checkpoint.num_classes);
     weights::load(&mut store, &checkpoint.tensors, "")?;
     let features = read_features(&arguments.audio, Kind::Float)?.unsqueeze(0); // (1, F, 128)
-    let encoded = tch::no_grad(|| beats.forward(&features, None, false));
+    let encoded = tch::no_grad(|| beats.forward(&features, None, None, false));
     let mut tensors = NamedTensors::new();
     tensors.insert("patch_embedding".to_string(), encoded.patch_embedding.get(0));
     for (n, hidden) in encoded.hidden.iter().enumerate() {
