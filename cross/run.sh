@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# run.sh TARGET [CARGO-TEST-ARGUMENT]...: what `cross test --target TARGET` does, without a container, on a Debian machine.
+#
+# Tests the whole engine, golden files included, under qemu, once per processor that its kernels tell apart:
+# aarch64-unknown-linux-gnu (Cortex-A53, Cortex-A76, everything qemu has) and armv7-unknown-linux-gnueabihf (Cortex-A7,
+# everything qemu has). CPUS="cortex-a53 max" chooses others. Builds into target/cross.
+set -euo pipefail
+[ $# -gt 0 ] || { sed -n '2,6s/^# \?//p' "$0"; exit 2; }
+cd "$(dirname "$0")/.."
+target=$1
+shift
+case $target in
+    aarch64-unknown-linux-gnu) cpus=${CPUS:-cortex-a53 cortex-a76 max} ;;
+    armv7-unknown-linux-gnueabihf) cpus=${CPUS:-cortex-a7 max} ;;
+    *) echo "run.sh: no emulator for $target; aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf" >&2; exit 2 ;;
+esac
+bash cross/setup.sh "$target"
+
+home=${CROSS_HOME:-$HOME/.cache/aesa-cross}
+[ ! -d "$home/toolchain/lib/rustlib/$target" ] || export RUSTUP_TOOLCHAIN=$home/toolchain
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cross}
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
+export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER="qemu-arm-static -L /usr/arm-linux-gnueabihf"
+packages=(-p aesa -p aesa-media -p aesa-tract -p aesa-cli -p aesa-tests)
+for cpu in $cpus; do
+    echo "== $target on $cpu"
+    QEMU_CPU=$cpu cargo test --release --locked --target "$target" "${packages[@]}" "$@"
+done
