@@ -1,7 +1,7 @@
 //! Results in the format asked for.
 
 mod csv_rows;
-mod json;
+pub(crate) mod json;
 mod table;
 
 use std::io::{self, Write};
