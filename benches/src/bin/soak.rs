@@ -11,15 +11,16 @@
 //! a mebibyte over its highest value in the first minutes (see `SETTLED_MINUTES`), or a time is not the expected one.
 #![forbid(unsafe_code)]
 
+use core::error;
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::{env, error, fs, thread};
+use std::{env, fs, thread};
 
 use serde_json::Value;
 
-type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+type Result<T> = core::result::Result<T, Box<dyn error::Error + Send + Sync>>;
 
 /// What is read once per minute of audio.
 #[derive(Clone, Copy, Debug)]
