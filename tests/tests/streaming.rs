@@ -1,6 +1,6 @@
 //! How a caller cuts its audio never changes a number, through the real model.
 
-use aesa::{AudioSpec, Scorer};
+use aesa::{AudioSpec, FrameScore, Scorer, WindowPolicy};
 use aesa_tests::{Scored, project, read, score, starter};
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -40,6 +40,33 @@ fn windows_are_62_steps_and_the_clip_is_the_mean_of_all() {
         let mean = WHOLE.frames.iter().map(|f| f64::from(f.scores[axis])).sum::<f64>() / num_steps as f64;
         assert!((mean - f64::from(WHOLE.clip.scores[axis])).abs() < 1e-5, "{axis}");
     }
+}
+
+/// The frames of the clip at a smaller hop, handed over in chunks of one length.
+fn frames_at(policy: WindowPolicy, length: usize) -> Vec<FrameScore> {
+    let mut scorer = Scorer::new(MODEL.session(), CLIP.0).unwrap().with_policy(policy).unwrap();
+    let mut frames = Vec::new();
+    for chunk in CLIP.1.chunks(length) {
+        scorer.accept_waveform(chunk).unwrap();
+        frames.extend(core::iter::from_fn(|| scorer.next_frame()));
+    }
+    scorer.finish().unwrap();
+    frames.extend(core::iter::from_fn(|| scorer.next_frame()));
+    frames
+}
+
+#[test]
+fn a_smaller_hop_gives_the_scores_of_the_same_windows() {
+    let policy = WindowPolicy { hop_steps: 31, look_ahead_steps: 0 };
+    let frames = frames_at(policy, 44_100);
+    assert_eq!(frames.len(), WHOLE.frames.len());
+    // Windows end at 31, 62 and 93: the second is the file's first.
+    assert_eq!(frames[31..62], WHOLE.frames[31..62]);
+    assert_ne!(frames[..31], WHOLE.frames[..31]);
+    assert_eq!(frames_at(policy, 998), frames);
+    // With half a window of look-ahead, the first half comes from that window, too.
+    let frames = frames_at(WindowPolicy { hop_steps: 31, look_ahead_steps: 31 }, 4410);
+    assert_eq!(frames[..31], WHOLE.frames[..31]);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! inputs.rs --> score.rs: workers --> clip.rs: decode, resample, score --> output: table, json, jsonl, csv
 //! files,                  in order                     '--> spectrogram.rs --> plot.rs: SVG
 //! folders, manifests
+//!
+//! stream/: standard input or microphone, signals --> PCM --> scorer --> JSON lines, or meters and a chart
 //! ```
 #![forbid(unsafe_code)]
 
@@ -18,6 +20,7 @@ mod png;
 mod progress;
 mod score;
 mod spectrogram;
+mod stream;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -36,6 +39,8 @@ struct Cli {
 enum Command {
     /// Score files, folders or manifests.
     Score(Box<score::ScoreArgs>),
+    /// Score raw PCM while it comes in, from standard input.
+    Stream(Box<stream::StreamArgs>),
     /// Show what a model file says of itself.
     Inspect(inspect::InspectArgs),
 }
@@ -43,6 +48,7 @@ enum Command {
 const EXAMPLES: &str = "Examples:
   aesa score talk.wav song.flac         a table of four scores per file
   aesa score --plot talk.svg talk.wav   the scores over time, drawn over the spectrogram
+  arecord -f S16_LE -r 16000 | aesa stream   scores while the audio comes in, as JSON lines
   aesa inspect model.onnx               which model this is, and how it was trained
 
 Exit code: 0 if everything was scored, 1 if some inputs failed, 2 if nothing could be done (wrong use, no model).";
@@ -51,6 +57,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Score(args) => score::run(args),
+        Command::Stream(args) => stream::run(args),
         Command::Inspect(args) => inspect::run(args),
     };
     match result {

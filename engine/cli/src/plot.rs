@@ -291,8 +291,14 @@ mod tests {
 
     #[test]
     fn long_curves_keep_their_mean_and_their_ends() {
-        let frames: Vec<FrameScore> =
-            (0..10_000).map(|i| FrameScore { index: i, scores: Scores([(i % 10) as f32; 4]) }).collect();
+        let frames: Vec<FrameScore> = (0..10_000)
+            .map(|i| FrameScore {
+                index: i,
+                scores: Scores([(i % 10) as f32; 4]),
+                has_gap: false,
+                is_lost: false,
+            })
+            .collect();
         let points = reduce(&frames);
         assert!(points.len() <= MAX_POINTS);
         let mean = points.iter().map(|p| p.1.0[0]).sum::<f32>() / points.len() as f32;

@@ -36,6 +36,20 @@ pub enum ScorerError<E> {
         /// Which sample of the clip (of any channel), from 0, at the caller's rate.
         index: u64,
     },
+    /// Hop and look-ahead that windows of this model cannot give: no hop, or together longer than the window.
+    Policy {
+        /// The hop asked for, in steps.
+        hop_steps: usize,
+        /// The look-ahead asked for, in steps.
+        look_ahead_steps: usize,
+        /// The model's window.
+        window_steps: usize,
+    },
+    /// Every step of the clip touches lost audio, so that none is left to score.
+    AllLost {
+        /// How many steps the clip has.
+        num_steps: u64,
+    },
     /// The network failed; the clip is lost.
     Network(E),
     /// The network gave a score that is not a number; the clip is lost.
@@ -67,6 +81,14 @@ impl<E: fmt::Display> fmt::Display for ScorerError<E> {
                 write!(f, "a chunk of {num_values} values cannot be split among {num_channels} channels")
             }
             Self::NonFinite { index } => write!(f, "sample {index} is not a finite number in range"),
+            Self::Policy { hop_steps, look_ahead_steps, window_steps } => write!(
+                f,
+                "a hop of {hop_steps} and a look-ahead of {look_ahead_steps} steps of 160 ms: the hop has to be at least \
+                 1, both together at most {window_steps}"
+            ),
+            Self::AllLost { num_steps } => {
+                write!(f, "audio was lost in each of the clip's {num_steps} steps of 160 ms")
+            }
             Self::Network(error) => write!(f, "the network failed: {error}"),
             Self::BadScore { step } => write!(f, "the network's score of step {step} is not a number"),
             Self::Finished => f.write_str("the clip has ended; reset begins another"),

@@ -93,6 +93,8 @@ mod povey;
 #[rustfmt::skip]
 mod fft;
 #[cfg(feature = "alloc")]
+mod gap;
+#[cfg(feature = "alloc")]
 pub mod window;
 #[cfg(feature = "alloc")]
 #[rustfmt::skip]
@@ -117,3 +119,5 @@ pub use model::{Labels, ModelInfo, ModelInfoError};
 pub use score::{Axis, ClipScore, FrameScore, Scores};
 #[cfg(feature = "alloc")]
 pub use scorer::Scorer;
+#[cfg(feature = "alloc")]
+pub use window::WindowPolicy;

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
@@ -81,6 +82,16 @@ impl Resampler {
     /// How many input samples past an output sample's own time have to be seen before it comes out, at most.
     pub fn latency_samples(&self) -> usize {
         self.converter.as_ref().map_or(0, |c| c.block_in.len() + c.block_in.len().div_ceil(2))
+    }
+
+    /// The output samples that input samples of these indices may change, blocks and filter included.
+    pub fn output_touched_by(&self, input: Range<u64>) -> Range<u64> {
+        let Some(converter) = &self.converter else { return input };
+        let (len_in, len_out) = (converter.block_in.len() as u64, converter.block_out.len() as u64);
+        let delay = converter.fft.output_delay() as u64;
+        // A block's FFT mixes its samples with each other, and its end is added to the next block.
+        let start = (input.start / len_in * len_out).saturating_sub(delay);
+        start..(input.end.div_ceil(len_in) + 1) * len_out - delay
     }
 
     /// The most output samples that one call with `num_in` input samples, or a `finish`, can append.
@@ -227,6 +238,22 @@ mod tests {
             let output = resample(from_hz, &[&sine(8_500.0, from_hz, from_hz as usize)]);
             let worst = output[2000..14_000].iter().fold(0.0f32, |a, x| a.max(x.abs()));
             assert!(worst < 1e-5, "{from_hz}: {worst}");
+        }
+    }
+
+    #[test]
+    fn samples_change_no_output_outside_their_reach() {
+        for from_hz in RATES_HZ {
+            let resampler = Resampler::new(from_hz).unwrap();
+            let input = sine(700.0, from_hz, 6 * resampler.latency_samples().max(1000));
+            let lost = input.len() / 2..input.len() / 2 + 333;
+            let mut other = input.clone();
+            other[lost.clone()].fill(0.0);
+            let (a, b) = (resample(from_hz, &[&input]), resample(from_hz, &[&other]));
+            let touched = resampler.output_touched_by(lost.start as u64..lost.end as u64);
+            let differs = |i: usize| a[i].to_bits() != b[i].to_bits();
+            assert!((0..a.len()).all(|i| !differs(i) || touched.contains(&(i as u64))), "{from_hz}");
+            assert!((0..a.len()).any(differs), "{from_hz}");
         }
     }
 

@@ -76,6 +76,10 @@ pub struct FrameScore {
     pub index: u64,
     /// The step's scores, 0 to 10.
     pub scores: Scores,
+    /// Lost audio lies in what the network saw for it, [`is_lost`](Self::is_lost) or not.
+    pub has_gap: bool,
+    /// The step itself touches lost audio: its scores are no part of the clip's.
+    pub is_lost: bool,
 }
 
 impl FrameScore {
@@ -90,7 +94,7 @@ impl FrameScore {
     }
 }
 
-/// The scores of a whole clip: the mean of its frame scores.
+/// The scores of a whole clip: the mean of its frame scores, but for those of steps that touch lost audio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClipScore {
     /// The clip's scores, 0 to 10.

@@ -8,18 +8,21 @@ use crate::audio::{self, AudioSpec, Sample};
 use crate::encoder::Network;
 use crate::error::ScorerError;
 use crate::fbank::{FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, Fbank, NUM_MEL_BINS, SAMPLE_RATE_HZ};
+use crate::gap::Gaps;
 use crate::model::ModelInfo;
 use crate::pool::ClipMean;
 #[cfg(feature = "std")]
 use crate::resample::Resampler;
 use crate::score::{ClipScore, FRAMES_PER_STEP, FrameScore, STEP_SAMPLES, Scores};
-use crate::window::Window;
+use crate::window::{Window, WindowPolicy};
 
 /// Scores one clip or stream at a time.
 ///
 /// Hand over audio in chunks of any size with [`accept_waveform`](Self::accept_waveform), take frame scores as they
 /// come with [`next_frame`](Self::next_frame), and end the clip with [`finish`](Self::finish). How the audio is cut
-/// never changes a number: windows are placed by absolute position in the clip.
+/// never changes a number: windows are placed by absolute position in the clip. They follow one another without
+/// overlap, which suits files; [`with_policy`](Self::with_policy) chooses a smaller hop and a look-ahead, which suit
+/// streams. Audio that was lost on its way is marked with [`gap`](Self::gap).
 ///
 /// Memory is asked for in [`new`](Self::new) and does not grow with the length of the audio, provided that frame
 /// scores are taken as they come, or not kept ([`without_frames`](Self::without_frames)).
@@ -31,6 +34,7 @@ pub struct Scorer<N> {
     /// One block at 16 kHz.
     resampled: Vec<f32>,
     fbank: Fbank,
+    gaps: Gaps,
     back: Back<N>,
     num_samples: u64,
     num_samples_16k: u64,
@@ -80,6 +84,7 @@ impl<N: Network> Scorer<N> {
             resampler,
             resampled,
             fbank: Fbank::new(),
+            gaps: Gaps::default(),
             back: Back::new(network),
             num_samples: 0,
             num_samples_16k: 0,
@@ -94,6 +99,21 @@ impl<N: Network> Scorer<N> {
         self.back.keeps_frames = false;
         self.back.ready.clear();
         self
+    }
+
+    /// Another hop and look-ahead than [`WindowPolicy::without_overlap`]; before the first chunk.
+    ///
+    /// # Errors
+    /// [`ScorerError::Policy`] where the model's windows cannot give them.
+    pub fn with_policy(mut self, policy: WindowPolicy) -> Result<Self, ScorerError<N::Error>> {
+        let window_steps = self.info().window_steps;
+        if !policy.fits(window_steps) {
+            let WindowPolicy { hop_steps, look_ahead_steps } = policy;
+            return Err(ScorerError::Policy { hop_steps, look_ahead_steps, window_steps });
+        }
+        self.back.window = Window::new(window_steps, policy);
+        self.reset();
+        Ok(self)
     }
 
     /// Takes the next chunk: interleaved f32, full scale 1, any length.
@@ -136,22 +156,55 @@ impl<N: Network> Scorer<N> {
         Ok(())
     }
 
+    /// Marks the next `num_samples` samples (per channel, at the caller's rate) as lost: dropped by a sound card, or
+    /// missing from a network.
+    ///
+    /// Time goes on; the network hears digital silence for them and needs as long as for any audio. Every frame score
+    /// whose window touches them says so ([`FrameScore::has_gap`]), and steps that do so themselves
+    /// ([`FrameScore::is_lost`]) are left out of the clip score. A step touches them if one of its samples at 16 kHz
+    /// could have been another without the gap; at other rates the resampler's blocks add up to 1.5 blocks on either
+    /// side.
+    ///
+    /// # Errors
+    /// [`ScorerError::Network`] and [`ScorerError::BadScore`], which end the clip; [`ScorerError::Finished`] after its
+    /// end.
+    pub fn gap(&mut self, num_samples: u64) -> Result<(), ScorerError<N::Error>> {
+        if self.is_ended {
+            return Err(ScorerError::Finished);
+        }
+        if num_samples == 0 {
+            return Ok(());
+        }
+        let lost = self.num_samples..self.num_samples.saturating_add(num_samples);
+        #[cfg(feature = "std")]
+        let lost = self.resampler.output_touched_by(lost);
+        self.gaps.mark(lost);
+        let mut num_left = num_samples;
+        while num_left > 0 {
+            let silence = &[0.0; BLOCK_SAMPLES][..num_left.min(BLOCK_SAMPLES as u64) as usize];
+            self.accept_mono(silence)?;
+            num_left -= silence.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The next frame score that is ready, in order of time.
     ///
-    /// A frame's score comes out when its window is complete, [`latency_samples`](Self::latency_samples) after the
-    /// window's start at most, or at the end of the clip.
+    /// A frame's score is final. It comes at most [`latency_samples`](Self::latency_samples) after its step began, or
+    /// at the end of the clip.
     pub fn next_frame(&mut self) -> Option<FrameScore> {
         self.back.ready.pop_front()
     }
 
-    /// Ends the clip: scores what is left and returns the mean of all frame scores.
+    /// Ends the clip: scores what is left and returns the mean of all frame scores (but for
+    /// [lost](FrameScore::is_lost) ones).
     ///
     /// The last frame scores can be taken afterwards. Audio past the last whole step (less than 160 ms of frames) has
     /// no score.
     ///
     /// # Errors
-    /// [`ScorerError::TooShort`] where the clip holds no whole step; the network's errors;
-    /// [`ScorerError::Finished`] the second time.
+    /// [`ScorerError::TooShort`] where the clip holds no whole step, [`ScorerError::AllLost`] where it holds none
+    /// without a gap; the network's errors; [`ScorerError::Finished`] the second time.
     pub fn finish(&mut self) -> Result<ClipScore, ScorerError<N::Error>> {
         if self.is_ended {
             return Err(ScorerError::Finished);
@@ -164,11 +217,15 @@ impl<N: Network> Scorer<N> {
             self.analyse()?;
         }
         self.back.score_window()?;
-        self.clip_score_so_far()
-            .ok_or(ScorerError::TooShort { num_samples: self.num_samples_16k, needed: MIN_SAMPLES })
+        let num_steps = self.back.window.scored_steps().start;
+        self.clip_score_so_far().ok_or(match num_steps {
+            0 => ScorerError::TooShort { num_samples: self.num_samples_16k, needed: MIN_SAMPLES },
+            num_steps => ScorerError::AllLost { num_steps },
+        })
     }
 
-    /// The mean of the frame scores so far, taken or not; `None` before the first.
+    /// The mean of the frame scores so far, taken or not; `None` before the first that is not
+    /// [lost](FrameScore::is_lost).
     pub fn clip_score_so_far(&self) -> Option<ClipScore> {
         self.back.pool.mean()
     }
@@ -178,6 +235,7 @@ impl<N: Network> Scorer<N> {
         #[cfg(feature = "std")]
         self.resampler.reset();
         self.fbank.reset();
+        self.gaps = Gaps::default();
         self.back.window.reset();
         self.back.pool = ClipMean::default();
         self.back.ready.clear();
@@ -186,21 +244,25 @@ impl<N: Network> Scorer<N> {
         self.is_ended = false;
     }
 
-    /// How many samples of the clip have been accepted, per channel, at the caller's rate.
+    /// How many samples of the clip have been accepted or marked as lost, per channel, at the caller's rate.
     pub fn num_samples(&self) -> u64 {
         self.num_samples
     }
 
-    /// How much audio, in samples at the caller's rate, has to be seen from a window's start until its scores come
-    /// out; the wait of the window's first step, and so the longest of any.
+    /// The longest wait for a frame score: how many samples at the caller's rate have to be seen from the start of a
+    /// step until its score comes out. Hop, look-ahead, the 15 ms by which the last frame reaches beyond its step, and
+    /// the resampler's blocks.
     pub fn latency_samples(&self) -> u64 {
+        let WindowPolicy { hop_steps, look_ahead_steps } = self.policy();
         let overhang = FRAME_LENGTH_SAMPLES - FRAME_SHIFT_SAMPLES;
-        let window = (self.back.scores.len() * STEP_SAMPLES + overhang) as u64;
+        let window = ((hop_steps + look_ahead_steps) * STEP_SAMPLES + overhang) as u64;
         let at_callers_rate = (window * u64::from(self.spec.sample_rate_hz)).div_ceil(u64::from(SAMPLE_RATE_HZ));
-        #[cfg(feature = "std")]
-        return at_callers_rate + self.resampler.latency_samples() as u64;
-        #[cfg(not(feature = "std"))]
-        at_callers_rate
+        at_callers_rate + self.resampler_latency()
+    }
+
+    /// How windows follow one another.
+    pub fn policy(&self) -> WindowPolicy {
+        self.back.window.policy()
     }
 
     /// How the audio is laid out.
@@ -218,6 +280,13 @@ impl<N: Network> Scorer<N> {
         self.back.network
     }
 
+    fn resampler_latency(&self) -> u64 {
+        #[cfg(feature = "std")]
+        return self.resampler.latency_samples() as u64;
+        #[cfg(not(feature = "std"))]
+        0
+    }
+
     fn accept_mono(&mut self, samples: &[f32]) -> Result<(), ScorerError<N::Error>> {
         self.num_samples += samples.len() as u64;
         self.resampled.clear();
@@ -232,10 +301,12 @@ impl<N: Network> Scorer<N> {
     fn analyse(&mut self) -> Result<(), ScorerError<N::Error>> {
         self.num_samples_16k += self.resampled.len() as u64;
         let mut result = Ok(());
+        let mut frame = self.fbank.num_frames_ready();
         self.fbank.accept_waveform(&self.resampled, |log_mel| {
             if result.is_ok() {
-                result = self.back.accept_frame(log_mel);
+                result = self.back.accept_frame(log_mel, self.gaps.touch(frame));
             }
+            frame += 1;
         });
         self.is_ended |= result.is_err();
         result
@@ -246,7 +317,7 @@ impl<N: Network> Back<N> {
     fn new(network: N) -> Self {
         let window_steps = network.info().window_steps;
         Self {
-            window: Window::new(window_steps),
+            window: Window::new(window_steps, WindowPolicy::without_overlap(window_steps)),
             scores: vec![Scores::default(); window_steps],
             pool: ClipMean::default(),
             ready: VecDeque::with_capacity(2 * window_steps),
@@ -255,25 +326,34 @@ impl<N: Network> Back<N> {
         }
     }
 
-    fn accept_frame(&mut self, log_mel: &[f32; NUM_MEL_BINS]) -> Result<(), ScorerError<N::Error>> {
-        if self.window.push(log_mel) { self.score_window() } else { Ok(()) }
+    fn accept_frame(
+        &mut self,
+        log_mel: &[f32; NUM_MEL_BINS],
+        is_lost: bool,
+    ) -> Result<(), ScorerError<N::Error>> {
+        if self.window.push(log_mel, is_lost) { self.score_window() } else { Ok(()) }
     }
 
-    /// Scores the whole steps of the window, however many, and moves on.
+    /// Scores the whole steps of the window, however many, keeps what is its to give, and moves on.
     fn score_window(&mut self) -> Result<(), ScorerError<N::Error>> {
-        let scores = &mut self.scores[..self.window.num_steps()];
-        if scores.is_empty() {
+        let scored = self.window.scored_steps();
+        if scored.is_empty() {
             return Ok(());
         }
+        let scores = &mut self.scores[..self.window.num_steps()];
         scores.fill(Scores([f32::NAN; _]));
         self.network.score_window(self.window.features(), scores).map_err(ScorerError::Network)?;
-        for (index, scores) in (self.window.first_step()..).zip(scores) {
+        let has_gap = self.window.lost_steps().contains(&true);
+        let steps = (self.window.first_step()..).zip(&*scores).zip(self.window.lost_steps());
+        for ((index, &scores), &is_lost) in steps.filter(|((index, _), _)| scored.contains(index)) {
             if !scores.0.iter().all(|s| s.is_finite()) {
                 return Err(ScorerError::BadScore { step: index });
             }
-            self.pool.push(*scores);
+            if !is_lost {
+                self.pool.push(scores);
+            }
             if self.keeps_frames {
-                self.ready.push_back(FrameScore { index, scores: *scores });
+                self.ready.push_back(FrameScore { index, scores, has_gap, is_lost });
             }
         }
         self.window.advance();

@@ -111,20 +111,196 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn cuts_change_nothing(
-        sample_rate_hz in prop::sample::select(RATES_HZ),
+        sample_rate_hz in any_rate(),
         num_channels in 1usize..4,
+        policy in policies(),
         len in 0usize..120_000,
         cuts in prop::collection::vec(1usize..100_000, 0..8),
         small_cuts in prop::collection::vec(1usize..700, 0..40),
     ) {
         let signal = noise(len / num_channels * num_channels);
-        let whole = run(&mut scorer(sample_rate_hz, num_channels), &signal, &[]);
+        let new = || scorer(sample_rate_hz, num_channels).with_policy(policy).unwrap();
+        let whole = run(&mut new(), &signal, &[]);
         let cuts: Vec<usize> = small_cuts.into_iter().chain(cuts).map(|c| c * num_channels).collect();
-        let mut reused = scorer(sample_rate_hz, num_channels);
+        let mut reused = new();
         prop_assert_eq!(&run(&mut reused, &signal, &cuts), &whole);
         reused.reset();
         prop_assert_eq!(&run(&mut reused, &signal, &[]), &whole);
     }
+
+    #[test]
+    fn each_score_is_its_windows(policy in policies(), num_steps in 1usize..40, rest in 0usize..2560) {
+        let signal = noise(num_steps * STEP_SAMPLES + 240 + rest);
+        let mut scorer = scorer(16_000, 1).with_policy(policy).unwrap();
+        let (frames, clip) = run(&mut scorer, &signal, &[]);
+        let features = normalised_fbank(&signal);
+        prop_assert_eq!(frames.len(), num_steps);
+        let mut sum = 0.0;
+        for (i, frame) in frames.iter().enumerate() {
+            let expected = score_by_definition(&features, policy, num_steps, i);
+            prop_assert_eq!(*frame, FrameScore { index: i as u64, scores: expected, has_gap: false, is_lost: false });
+            sum += f64::from(expected.0[2]);
+        }
+        prop_assert_eq!(clip.unwrap().scores.0[2], (sum / num_steps as f64) as f32);
+    }
+
+    #[test]
+    fn no_frame_is_later_than_announced(sample_rate_hz in any_rate(), policy in policies()) {
+        let mut scorer = scorer(sample_rate_hz, 1).with_policy(policy).unwrap();
+        let latency = scorer.latency_samples();
+        let step = u64::from(sample_rate_hz) * STEP_SAMPLES as u64;
+        let (mut num_frames, mut longest) = (0, 0);
+        // 61 is small against the 160 ms of a step, and has no factor in common with any rate's blocks.
+        for chunk in noise(sample_rate_hz as usize * 6).chunks(61) {
+            scorer.accept_waveform(chunk).unwrap();
+            let now = scorer.num_samples();
+            while let Some(frame) = scorer.next_frame() {
+                longest = longest.max(now - frame.index * step / 16_000);
+                num_frames += 1;
+            }
+            // The next one is not overdue.
+            prop_assert!(now - (num_frames * step / 16_000).min(now) < latency, "frame {num_frames} at {now}");
+        }
+        prop_assert!(longest < latency + 61, "{longest}, announced {latency}");
+        // Nor is more announced than can happen, but for what the step and block grids leave open.
+        let slack = if sample_rate_hz == 16_000 { 61 } else { scorer.resampler_latency() + step / 16_000 };
+        prop_assert!(longest + slack >= latency, "{longest}, announced {latency}");
+    }
+
+    #[test]
+    fn gaps_are_silence_with_a_mark(
+        sample_rate_hz in any_rate(),
+        policy in policies(),
+        parts in prop::collection::vec((0usize..30_000, 0usize..9_000), 1..5),
+    ) {
+        let new = || scorer(sample_rate_hz, 2).with_policy(policy).unwrap();
+        let (mut marked, mut silent, mut noisy) = (new(), new(), new());
+        for (i, (num_samples, num_lost)) in parts.into_iter().enumerate() {
+            let audio = noise(2 * num_samples + i)[i..].to_vec();
+            [&mut marked, &mut silent, &mut noisy].into_iter().for_each(|s| s.accept_waveform(&audio).unwrap());
+            marked.gap(num_lost as u64).unwrap();
+            silent.accept_waveform(&vec![0.0; 2 * num_lost]).unwrap();
+            noisy.accept_waveform(&noise(2 * num_lost)).unwrap();
+        }
+        prop_assert_eq!(marked.num_samples(), silent.num_samples());
+        let (frames, clip) = run(&mut marked, &[], &[]);
+        let (silent, _) = run(&mut silent, &[], &[]);
+        let (noisy, _) = run(&mut noisy, &[], &[]);
+        prop_assert_eq!(frames.len(), silent.len());
+        for ((frame, silent), noisy) in frames.iter().zip(&silent).zip(&noisy) {
+            prop_assert_eq!((frame.index, frame.scores), (silent.index, silent.scores));
+            prop_assert!(frame.has_gap || frame.scores == noisy.scores, "{} hears the gap", frame.index);
+            prop_assert!(frame.has_gap || !frame.is_lost);
+        }
+        let kept: Vec<f64> = frames.iter().filter(|f| !f.is_lost).map(|f| f64::from(f.scores.0[1])).collect();
+        match clip {
+            Ok(clip) => {
+                prop_assert_eq!(clip.num_steps, kept.len() as u64);
+                let mean = (kept.iter().sum::<f64>() / kept.len() as f64) as f32;
+                prop_assert_eq!(clip.scores.0[1], mean);
+            }
+            Err(ScorerError::AllLost { num_steps }) => {
+                prop_assert_eq!((num_steps, kept.len()), (frames.len() as u64, 0));
+            }
+            Err(error) => {
+                let is_short = matches!(error, ScorerError::TooShort { .. });
+                prop_assert!(frames.is_empty() && is_short, "{error}");
+            }
+        }
+    }
+}
+
+fn any_rate() -> impl Strategy<Value = u32> {
+    let other = if cfg!(feature = "std") { 4000..=192_000u32 } else { 16_000..=16_000 };
+    prop_oneof![3 => prop::sample::select(RATES_HZ), 1 => other]
+}
+
+/// All that windows of 7 steps allow.
+fn policies() -> impl Strategy<Value = WindowPolicy> {
+    (1usize..=7)
+        .prop_flat_map(|hop_steps| (Just(hop_steps), 0..=7 - hop_steps))
+        .prop_map(|(hop_steps, look_ahead_steps)| WindowPolicy { hop_steps, look_ahead_steps })
+}
+
+/// The score of step `i` by the words of docs/SPEC.md, from the features of the whole clip.
+fn score_by_definition(features: &[f32], policy: WindowPolicy, num_steps: usize, i: usize) -> Scores {
+    let WindowPolicy { hop_steps, look_ahead_steps } = policy;
+    let ends = || (1..).filter(|end| end % hop_steps == 7 % hop_steps);
+    let first = ends().find(|end| *end > i + look_ahead_steps).unwrap();
+    let end = if first <= num_steps { first } else { ends().find(|end| *end > num_steps).unwrap() };
+    let (start, end) = (end.saturating_sub(7), end.min(num_steps));
+    let step = FRAMES_PER_STEP * NUM_MEL_BINS;
+    let mut scores = vec![Scores::default(); end - start];
+    network(7).score_window(&features[start * step..end * step], &mut scores).unwrap();
+    scores[i - start]
+}
+
+#[test]
+fn a_minute_at_a_time_equals_small_chunks() {
+    let signal = noise(130 * 16_000);
+    let new = || scorer(16_000, 1).with_policy(WindowPolicy { hop_steps: 3, look_ahead_steps: 2 }).unwrap();
+    let whole = run(&mut new(), &signal, &[60 * 16_000, 60 * 16_000]);
+    assert_eq!(run(&mut new(), &signal, &[160; 13_000]), whole);
+}
+
+#[test]
+fn two_scorers_share_nothing() {
+    let (one, two) = (noise(50_000), noise(90_000)[40_000..].to_vec());
+    let policy = WindowPolicy { hop_steps: 2, look_ahead_steps: 1 };
+    let new = || scorer(16_000, 1).with_policy(policy).unwrap();
+    let alone = [run(&mut new(), &one, &[]), run(&mut new(), &two, &[])];
+    assert_ne!(alone[0], alone[1]);
+    let mut both = [new(), new()];
+    let mut together = [Vec::new(), Vec::new()];
+    for chunks in one.chunks(777).zip(two.chunks(777)) {
+        for ((scorer, chunk), frames) in both.iter_mut().zip([chunks.0, chunks.1]).zip(&mut together) {
+            scorer.accept_waveform(chunk).unwrap();
+            frames.extend(core::iter::from_fn(|| scorer.next_frame()));
+        }
+    }
+    for ((scorer, mut frames), alone) in both.iter_mut().zip(together).zip(alone) {
+        let (rest, clip) = run(scorer, &[], &[]);
+        frames.extend(rest);
+        assert_eq!((frames, clip), alone);
+    }
+}
+
+#[test]
+fn policies_that_windows_cannot_give_are_refused() {
+    for (hop_steps, look_ahead_steps) in [(0, 0), (8, 0), (7, 1), (1, 7), (usize::MAX, usize::MAX)] {
+        let refused = scorer(16_000, 1).with_policy(WindowPolicy { hop_steps, look_ahead_steps });
+        let expected = ScorerError::Policy { hop_steps, look_ahead_steps, window_steps: 7 };
+        assert_eq!(refused.err(), Some(expected));
+    }
+}
+
+#[test]
+fn a_gap_is_flagged_where_it_touches() {
+    let mut scorer = scorer(16_000, 1);
+    // Windows of 7 steps; step 9 covers samples 23,040 to 25,840, step 8 ends at 23,280.
+    scorer.accept_waveform(&noise(23_300)).unwrap();
+    scorer.gap(100).unwrap();
+    let (frames, clip) = run(&mut scorer, &noise(40_000), &[]);
+    let with = |what: fn(&FrameScore) -> bool| -> Vec<u64> {
+        frames.iter().filter(|f| what(f)).map(|f| f.index).collect()
+    };
+    assert_eq!(with(|f| f.is_lost), [9]);
+    assert_eq!(with(|f| f.has_gap), [7, 8, 9, 10, 11, 12, 13]);
+    assert_eq!(clip.unwrap().num_steps, frames.len() as u64 - 1);
+    assert_eq!(scorer.gap(1), Err(ScorerError::Finished));
+    scorer.reset();
+    let (frames, _) = run(&mut scorer, &noise(40_000), &[]);
+    assert!(frames.iter().all(|f| !f.has_gap && !f.is_lost), "reset forgets the gap");
+}
+
+#[test]
+fn nothing_but_gap_is_an_error() {
+    let mut scorer = scorer(16_000, 1);
+    scorer.gap(0).unwrap();
+    scorer.gap(40_000).unwrap();
+    assert_eq!(scorer.clip_score_so_far(), None);
+    assert_eq!(scorer.finish(), Err(ScorerError::AllLost { num_steps: 15 }));
+    assert_eq!(core::iter::from_fn(|| scorer.next_frame()).count(), 15);
 }
 
 #[test]

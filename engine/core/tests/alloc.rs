@@ -6,7 +6,7 @@ use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::System;
 
-use aesa::{AudioSpec, Labels, ModelInfo, Network, Scorer, Scores};
+use aesa::{AudioSpec, Labels, ModelInfo, Network, Scorer, Scores, WindowPolicy};
 
 struct Counting;
 
@@ -61,12 +61,15 @@ fn streaming_allocates_nothing() {
             run_hash: "0".into(),
         };
         let mut scorer = Scorer::new(Constant(info), AudioSpec { sample_rate_hz, num_channels: 2 })
-            .expect("a supported spec");
+            .expect("a supported spec")
+            .with_policy(WindowPolicy { hop_steps: 5, look_ahead_steps: 3 })
+            .expect("a hop that windows of 62 steps have");
         let chunk = vec![0.1f32; 2 * 4410];
         let before = NUM_ALLOCATIONS.load(Ordering::Relaxed);
         let mut num_frames = 0;
-        for _ in 0..600 {
+        for i in 0..600 {
             scorer.accept_waveform(&chunk).expect("finite audio");
+            scorer.gap(if i % 50 == 0 { 1000 } else { 0 }).expect("the clip has not ended");
             num_frames += core::iter::from_fn(|| scorer.next_frame()).count();
         }
         scorer.finish().expect("a long clip");

@@ -33,7 +33,7 @@ struct Frame {
 
 /// Scores under their axes' short names.
 #[derive(Serialize)]
-struct Named {
+pub(crate) struct Named {
     #[serde(rename = "PQ")]
     pq: f32,
     #[serde(rename = "PC")]
@@ -91,13 +91,7 @@ pub(super) fn write_document(
 ) -> anyhow::Result<()> {
     let mut document = Map::new();
     document.insert("engine".into(), json!({ "name": "aesa", "version": env!("CARGO_PKG_VERSION") }));
-    let model = json!({
-        "id": provenance.id,
-        "version": provenance.version,
-        "labels": provenance.labels.name(),
-        "run_hash": provenance.run_hash,
-    });
-    document.insert("model".into(), model);
+    document.insert("model".into(), model(provenance));
     document.insert(
         "policy".into(),
         json!({ "name": provenance.policy, "window_steps": provenance.window_steps, "step_s": 0.16 }),
@@ -131,6 +125,16 @@ fn frames(frames: &[FrameScore]) -> Vec<Frame> {
     frames.iter().map(frame).collect()
 }
 
-fn named(scores: &Scores) -> Named {
+/// Which model it was.
+pub(crate) fn model(provenance: &Provenance) -> Value {
+    json!({
+        "id": provenance.id,
+        "version": provenance.version,
+        "labels": provenance.labels.name(),
+        "run_hash": provenance.run_hash,
+    })
+}
+
+pub(crate) fn named(scores: &Scores) -> Named {
     Named { pq: scores[Axis::Pq], pc: scores[Axis::Pc], ce: scores[Axis::Ce], cu: scores[Axis::Cu] }
 }

@@ -1,7 +1,7 @@
 //! Results in the format asked for.
 
 mod csv_rows;
-mod json;
+pub(crate) mod json;
 mod table;
 
 use std::io::{self, Write};
@@ -151,7 +151,12 @@ mod tests {
 
     fn outcomes() -> Vec<Outcome> {
         let input = |name: &str| Input { path: name.into(), name: name.to_string(), ..Input::default() };
-        let frame = |index, pq| FrameScore { index, scores: Scores([pq, 2.0, 3.0, 4.5]) };
+        let frame = |index, pq| FrameScore {
+            index,
+            scores: Scores([pq, 2.0, 3.0, 4.5]),
+            has_gap: false,
+            is_lost: false,
+        };
         let clip = Clip {
             duration_s: 0.5,
             score: ClipScore { scores: Scores([1.5, 2.0, 3.0, 4.5]), num_steps: 2 },

@@ -1,6 +1,8 @@
 //! The program as its users call it, with a small model of random weights.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod stream;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
