@@ -38,6 +38,7 @@ pub mod resume;
 pub mod run;
 pub mod scatter;
 pub mod tables;
+pub mod tensorboard;
 pub mod train;
 pub mod truth;
 pub mod weights;

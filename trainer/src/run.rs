@@ -1,8 +1,9 @@
 //! The run folder: what was run, how it went, and the best weights.
 //!
 //! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per
-//! epoch), `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on;
-//! `missing.txt` where the run had to do without some clips. Each file is written whole or not at all.
+//! epoch), the same in `tensorboard/`, `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on;
+//! `missing.txt` where the run had to do without some clips. Each file is written whole or not at all, but TensorBoard's,
+//! which grows at its end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::config::TrainConfig;
 use crate::loss::TargetScale;
 use crate::metrics::Metrics;
 use crate::model::AesaNet;
-use crate::weights;
+use crate::{tensorboard, weights};
 
 /// A folder that a training run writes to, or wrote.
 #[derive(Debug)]
@@ -182,7 +183,7 @@ impl RunFolder {
         &self.epochs
     }
 
-    /// Adds an epoch to `metrics.csv` and `curves.svg`.
+    /// Adds an epoch to `metrics.csv`, `curves.svg` and TensorBoard's event file.
     ///
     /// # Errors
     /// Where the folder cannot be written.
@@ -190,7 +191,10 @@ impl RunFolder {
         self.epochs.push(record);
         self.write_metrics()?;
         let curves = self.curves().context("cannot draw curves.svg")?;
-        self.replace("curves.svg", &curves)
+        self.replace("curves.svg", &curves)?;
+        let tags: Vec<String> = columns().iter().map(|column| tag(column)).collect();
+        let epochs: Vec<Vec<f64>> = self.epochs.iter().map(values).collect();
+        tensorboard::write_epochs(&self.file("tensorboard"), &tags[1..], &epochs)
     }
 
     /// Writes a file whole or not at all.
@@ -203,21 +207,16 @@ impl RunFolder {
     }
 
     fn write_metrics(&self) -> Result<()> {
-        let mut header = COLUMNS.map(str::to_string).to_vec();
-        for axis in Axis::ALL {
-            header.extend(["mse", "lcc", "srcc", "ktau"].map(|m| format!("validation_{axis}_{m}")));
-        }
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(header)?;
-        for e in &self.epochs {
-            let mut row =
-                vec![e.epoch.to_string(), format!("{:.2}", e.seconds[0]), format!("{:.2}", e.seconds[1])];
-            row.push(e.learning_rate.to_string());
-            row.extend(e.train.iter().chain([&e.validation_mse]).map(|v| format!("{v:.6}")));
-            row.extend(
-                e.validation.iter().flat_map(|m| [m.mse, m.lcc, m.srcc, m.ktau]).map(|v| format!("{v:.6}")),
-            );
-            writer.write_record(row)?;
+        writer.write_record(columns())?;
+        for epoch in &self.epochs {
+            let text = |(n, value): (usize, f64)| match n {
+                0 | 1 => format!("{value:.2}"),
+                2 => value.to_string(),
+                _ => format!("{value:.6}"),
+            };
+            let values = values(epoch).into_iter().enumerate().map(text);
+            writer.write_record([epoch.epoch.to_string()].into_iter().chain(values))?;
         }
         self.replace("metrics.csv", &String::from_utf8(writer.into_inner()?)?)
     }
@@ -246,6 +245,25 @@ impl RunFolder {
         draw_lines(&right, "validation SRCC, utterances", -0.1..1.0, &Axis::ALL.map(srcc))?;
         Ok(root.present()?)
     }
+}
+
+/// Names of the columns of `metrics.csv`.
+fn columns() -> Vec<String> {
+    let of_axis = |axis: Axis| METRICS.map(|metric| format!("validation_{axis}_{metric}"));
+    COLUMNS.map(str::to_string).into_iter().chain(Axis::ALL.into_iter().flat_map(of_axis)).collect()
+}
+
+/// An epoch's values, one per column but the first.
+fn values(record: &EpochRecord) -> Vec<f64> {
+    let metrics = record.validation.iter().flat_map(|m| [m.mse, m.lcc, m.srcc, m.ktau]);
+    let start = record.seconds.into_iter().chain([record.learning_rate]);
+    start.chain(record.train).chain([record.validation_mse]).chain(metrics).collect()
+}
+
+/// What TensorBoard calls a column: what stands before a slash groups its charts.
+fn tag(column: &str) -> String {
+    let group = ["train", "validation"].into_iter().find(|group| column.starts_with(group));
+    group.map_or(column.to_owned(), |group| format!("{group}/{}", &column[group.len() + 1..]))
 }
 
 /// SHA-256 of all that decides a run's data and settings: the config, every table, and the ids of clips that these
@@ -296,6 +314,9 @@ fn draw_lines(
     chart.configure_series_labels().border_style(BLACK).background_style(WHITE.mix(0.8)).draw()?;
     Ok(())
 }
+
+/// Metrics of an axis.
+const METRICS: [&str; 4] = ["mse", "lcc", "srcc", "ktau"];
 
 const COLUMNS: [&str; 10] = [
     "epoch",
