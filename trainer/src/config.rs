@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use aesa_export::ModelConfig;
 
+use crate::distill::DistillConfig;
+
 /// A training run. The defaults are the paper's where it says, else the choices of `docs/SPEC.md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,8 +64,8 @@ pub struct TrainConfig {
     /// Largest norm of the gradient; 0 does not clip.
     pub clip_grad_norm: f64,
 
-    /// Weight of the MSE of every token score against the clip's target; 0 is the paper's equation, 1 is
-    /// HAAQI-Net's.
+    /// Weight of the MSE of every token score against the clip's target, or a teacher's score of that token; 0 is the
+    /// paper's equation, 1 is HAAQI-Net's.
     pub frame_weight: f64,
     /// Longest span of fbank frames blanked in each training clip; 0 blanks none.
     pub time_mask: usize,
@@ -89,6 +91,9 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_encoder: Option<String>,
 
+    /// What a student learns from its teacher; only for `distill`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// The triplet loss.
     pub triplet: TripletConfig,
     /// Sizes of the network.
@@ -228,6 +233,7 @@ impl Default for TrainConfig {
             init: None,
             init_parts: InitParts::All,
             init_encoder: None,
+            distill: None,
             triplet: TripletConfig::default(),
             model: ModelConfig::default(),
         }

@@ -8,6 +8,8 @@
 //!
 //! model --> evaluate --> scores --> report (metrics, bootstrap, ceiling) --> tables, scatter
 //! truth, predictions of others ---^
+//!
+//! teacher's run --> distill --> train: a smaller model
 //! ```
 #![forbid(unsafe_code)]
 
@@ -20,6 +22,7 @@ pub mod ceiling;
 pub mod checkpoint;
 pub mod config;
 pub mod dataset;
+pub mod distill;
 pub mod evaluate;
 pub mod export;
 pub mod inputs;

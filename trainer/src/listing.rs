@@ -3,7 +3,8 @@
 //! ```text
 //! corpus folder ----.
 //!                    >--> Listing --> report, refusal, missing.txt --> clips in memory
-//! tables and roots -'
+//! tables and roots -|
+//! audio files ------'
 //! ```
 
 use core::fmt::Write as _;
@@ -11,12 +12,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aesa::score::NUM_AXES;
 use aesa_corpus::manifest;
 use aesa_corpus::roots::{Root, find_audio, locate};
 use aesa_corpus::table::{RatedClip, read_table};
+use aesa_media::{EXTENSIONS, is_audio_extension};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use tch::Kind;
+use walkdir::WalkDir;
 
 use crate::ceiling::Raters;
 use crate::dataset::{self, Clip};
@@ -38,6 +43,8 @@ struct Split {
     name: &'static str,
     /// How features are kept.
     kind: Kind,
+    /// Files are cut into clips of so many steps; `None` where each file, or part of one, is a clip.
+    piece_steps: Option<usize>,
     listed: Vec<Listed>,
 }
 
@@ -114,20 +121,58 @@ impl Listing {
     /// # Errors
     /// Where a table cannot be read, an id occurs in two tables, or a root's folder is not there.
     pub fn of_measured(tables: &[PathBuf], roots: &[Root]) -> Result<Self> {
-        let measured = Split { name: "clips", kind: Kind::Float, listed: list(tables, roots)? };
+        let measured =
+            Split { name: "clips", kind: Kind::Float, piece_steps: None, listed: list(tables, roots)? };
         Ok(Self { splits: vec![measured], tables: tables.to_vec() })
+    }
+
+    /// Lists audio that nobody rated: files, and all below folders, to be cut into pieces of `piece_steps` steps. A share
+    /// of the files validates, at least one; which, depends on their names alone.
+    ///
+    /// # Errors
+    /// Where a path is not there, a folder cannot be read, or there are not two files.
+    pub fn of_audio(paths: &[PathBuf], validation_share: f64, piece_steps: usize) -> Result<Self> {
+        let mut listed = BTreeMap::new();
+        for path in paths {
+            ensure!(path.exists(), "--audio {}: there is no such file or folder", path.display());
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            for entry in WalkDir::new(path).follow_links(true) {
+                let file = entry.with_context(|| format!("cannot read {}", path.display()))?.into_path();
+                // A file that is named is meant, whatever its name.
+                if file.is_file() && (file == *path || is_audio_extension(&file)) {
+                    let id = Path::new(&*name).join(file.strip_prefix(path).unwrap_or(&file));
+                    listed.insert(file.clone(), Listed::unrated(id.display().to_string(), file, &name));
+                }
+            }
+        }
+        let count = listed.len();
+        ensure!(count > 0, "no audio files ({}) in what --audio names", EXTENSIONS.join(", "));
+        ensure!(count > 1, "--audio names one file; two are needed: one is held out to validate");
+        let mut listed: Vec<Listed> = listed.into_values().collect();
+        listed.sort_by_cached_key(|listed| Sha256::digest(&listed.clip.sample_id));
+        let num_held_out = ((count as f64 * validation_share).ceil() as usize).clamp(1, count - 1);
+        let learned = listed.split_off(num_held_out);
+        let mut listing = Self::of_two(["train", "held out"], [learned, listed], Vec::new());
+        listing.splits.iter_mut().for_each(|split| split.piece_steps = Some(piece_steps));
+        Ok(listing)
     }
 
     /// A split to learn from, kept in half precision, and one to validate on.
     fn of_two(names: [&'static str; 2], [train, dev]: [Vec<Listed>; 2], tables: Vec<PathBuf>) -> Self {
-        let train = Split { name: names[0], kind: Kind::Half, listed: train };
-        let dev = Split { name: names[1], kind: Kind::Float, listed: dev };
+        let train = Split { name: names[0], kind: Kind::Half, piece_steps: None, listed: train };
+        let dev = Split { name: names[1], kind: Kind::Float, piece_steps: None, listed: dev };
         Self { splits: vec![train, dev], tables }
     }
 
     /// Every file that says which clips these are, in a fixed order.
     pub fn tables(&self) -> &[PathBuf] {
         &self.tables
+    }
+
+    /// Every file that no table names.
+    pub fn unlisted_files(&self) -> Vec<String> {
+        let unlisted = self.splits.iter().filter(|split| split.piece_steps.is_some());
+        unlisted.flat_map(|split| &split.listed).map(|listed| listed.clip.sample_id.clone()).collect()
     }
 
     /// Reads the clips to learn from and to validate on; see [`Self::read_splits`].
@@ -299,6 +344,22 @@ impl Listed {
         }
     }
 
+    /// A file that no table names.
+    fn unrated(sample_id: String, file: PathBuf, corpus: &str) -> Self {
+        let clip = RatedClip {
+            path: sample_id.clone(),
+            sample_id,
+            domain: None,
+            system: None,
+            family: None,
+            scores: [0.0; NUM_AXES],
+            raters: Vec::new(),
+            start_s: None,
+            end_s: None,
+        };
+        Self { clip, corpus: corpus.to_string(), file, problem: None }
+    }
+
     /// Looks whether the file is there.
     fn find(&mut self) {
         if self.problem.is_some() {
@@ -320,22 +381,23 @@ impl Listed {
 impl Split {
     /// Reads the clips that are there, and notes why others cannot be read.
     fn read(&mut self) -> Vec<Clip> {
-        let kind = self.kind;
+        let (kind, piece_steps) = (self.kind, self.piece_steps);
         let bar = progress::bar(self.listed.len() as u64, &format!("{}: features", self.name));
         let read = |listed: &mut Listed| {
             bar.inc(1);
             if listed.problem.is_some() {
-                return None;
+                return Vec::new();
             }
-            match dataset::read_clip(listed.clip.clone(), &listed.file, kind) {
-                Ok(clip) => Some(clip),
-                Err(error) => {
-                    listed.problem = Some(format!("{error:#}"));
-                    None
-                }
-            }
+            let read = match piece_steps {
+                Some(steps) => dataset::read_pieces(&listed.clip, &listed.file, kind, steps),
+                None => dataset::read_clip(listed.clip.clone(), &listed.file, kind).map(|clip| vec![clip]),
+            };
+            read.unwrap_or_else(|error| {
+                listed.problem = Some(format!("{error:#}"));
+                Vec::new()
+            })
         };
-        let clips = self.listed.par_iter_mut().filter_map(read).collect();
+        let clips = self.listed.par_iter_mut().flat_map_iter(read).collect();
         bar.finish_and_clear();
         clips
     }

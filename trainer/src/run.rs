@@ -47,7 +47,7 @@ pub struct RunInfo {
 }
 
 /// Losses that an epoch reports.
-pub const NUM_LOSSES: usize = 5;
+pub const NUM_LOSSES: usize = 6;
 
 /// One epoch's row in `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct EpochRecord {
     pub seconds: [f64; 2],
     /// The head's learning rate at the epoch's end.
     pub learning_rate: f64,
-    /// Mean training loss: total, clip MSE, token MSE, triplet, ranking.
+    /// Mean training loss: total, clip MSE, token MSE, triplet, ranking, difference from a teacher's hidden states.
     pub train: [f64; NUM_LOSSES],
     /// Validation MSE over all axes, in z; it decides which epoch is best.
     pub validation_mse: f64,
@@ -266,19 +266,19 @@ fn tag(column: &str) -> String {
     group.map_or(column.to_owned(), |group| format!("{group}/{}", &column[group.len() + 1..]))
 }
 
-/// SHA-256 of all that decides a run's data and settings: the config, every table, and the ids of clips that these
-/// name and the run had to do without.
+/// SHA-256 of all that decides a run's data and settings: the config, every table (and a teacher's weights), and notes:
+/// clips that the tables name and the run had to do without, or files that no table names.
 ///
 /// # Errors
 /// Where a table cannot be read.
-pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], left_out: &[String]) -> Result<String> {
+pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(config.to_toml()?);
     for table in tables {
         hash.update(fs::read(table).with_context(|| format!("cannot read {}", table.display()))?);
     }
-    for id in left_out {
-        hash.update(format!("\nwithout {id}"));
+    for note in notes {
+        hash.update(format!("\n{note}"));
     }
     Ok(hex(&hash.finalize()))
 }
@@ -318,7 +318,7 @@ fn draw_lines(
 /// Metrics of an axis.
 const METRICS: [&str; 4] = ["mse", "lcc", "srcc", "ktau"];
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "epoch",
     "train_seconds",
     "validation_seconds",
@@ -328,5 +328,6 @@ const COLUMNS: [&str; 10] = [
     "train_frame_mse",
     "train_triplet",
     "train_rank",
+    "train_hidden",
     "validation_mse",
 ];

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod distill;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod features;
