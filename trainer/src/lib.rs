@@ -9,7 +9,7 @@
 //! model --> evaluate --> scores --> report (metrics, bootstrap, ceiling) --> tables, scatter
 //! truth, predictions of others ---^
 //!
-//! teacher's run --> distill --> train: a smaller model
+//! teacher's run --> distill --> train: a smaller model; study: many heads on one encoder --> study_table
 //! ```
 #![forbid(unsafe_code)]
 
@@ -40,6 +40,8 @@ pub mod report;
 pub mod resume;
 pub mod run;
 pub mod scatter;
+pub mod study;
+pub mod study_table;
 pub mod tables;
 pub mod tensorboard;
 pub mod train;

@@ -146,6 +146,38 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     Ok(info)
 }
 
+/// Learns for all epochs without validation; the network keeps its last weights.
+///
+/// # Errors
+/// Where the loss stops being a number.
+pub(crate) fn learn(
+    config: &TrainConfig,
+    net: &AesaNet,
+    inputs: &Inputs,
+    clips: &[Clip],
+    scale: TargetScale,
+) -> Result<()> {
+    let mut learner = Learner::new(config, net, Loss::new(config, scale), clips.len(), None);
+    let mut course = Course::new(config);
+    while course.epoch < course.end {
+        let mut rng = seed_epoch(config, course.epoch);
+        learner.epoch(net, inputs, clips, course.crop_steps(), &mut rng, &ProgressBar::hidden())?;
+        course.record(f64::NAN);
+    }
+    Ok(())
+}
+
+/// The network at the start of a run, on its device.
+///
+/// # Errors
+/// Where the device is not there or the starting weights cannot be read.
+pub(crate) fn fresh(config: &TrainConfig, scale: &TargetScale) -> Result<AesaNet> {
+    let device = config.device.find()?;
+    tch::manual_seed(config.seed as i64);
+    let (config, start) = resolve_init(config)?;
+    build(device, &config, scale, start)
+}
+
 /// Decides all that is random in an epoch.
 fn seed_epoch(config: &TrainConfig, epoch: usize) -> Pcg64 {
     let seed = config.seed.wrapping_mul(SEED_STRIDE).wrapping_add(epoch as u64);
@@ -359,7 +391,7 @@ fn resolve_init(config: &TrainConfig) -> Result<(TrainConfig, Vec<(NamedTensors,
 }
 
 /// The file of weights that [`TrainConfig::init`] names.
-fn init_file(init: &str) -> PathBuf {
+pub(crate) fn init_file(init: &str) -> PathBuf {
     let path = Path::new(init);
     if path.is_dir() { RunFolder::open(path).weights_path() } else { path.to_path_buf() }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 mod distill;
 mod eval_tables;
+mod study;
 mod tensorboard;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
