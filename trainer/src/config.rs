@@ -411,7 +411,10 @@ mod tests {
             assert_eq!(Some(&config.id), names.last());
         }
         names.sort();
-        assert_eq!(names, ["paper", "starter", "starter-crops", "starter-head"]);
+        assert_eq!(
+            names,
+            ["paper", "starter", "starter-crops", "starter-head", "starter-student", "triplet-study"]
+        );
     }
 
     #[test]
