@@ -13,6 +13,8 @@ use rand_pcg::Pcg64;
 
 use crate::chunking::Chunking;
 
+use crate::distill::DistillConfig;
+
 /// A training run. The defaults are the paper's where it says, else the choices of `docs/SPEC.md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -67,8 +69,8 @@ pub struct TrainConfig {
     /// Largest norm of the gradient; 0 does not clip.
     pub clip_grad_norm: f64,
 
-    /// Weight of the MSE of every token score against the clip's target; 0 is the paper's equation, 1 is
-    /// HAAQI-Net's.
+    /// Weight of the MSE of every token score against the clip's target, or a teacher's score of that token; 0 is the
+    /// paper's equation, 1 is HAAQI-Net's.
     pub frame_weight: f64,
     /// Longest span of fbank frames blanked in each training clip; 0 blanks none.
     pub time_mask: usize,
@@ -98,6 +100,9 @@ pub struct TrainConfig {
     /// hash that they had before there was a choice.
     #[serde(skip_serializing_if = "ChunkConfig::is_default")]
     pub chunks: ChunkConfig,
+    /// What a student learns from its teacher; only for `distill`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// The triplet loss.
     pub triplet: TripletConfig,
     /// Sizes of the network.
@@ -265,6 +270,7 @@ impl Default for TrainConfig {
             init_parts: InitParts::All,
             init_encoder: None,
             chunks: ChunkConfig::default(),
+            distill: None,
             triplet: TripletConfig::default(),
             model: ModelConfig::default(),
         }
@@ -453,7 +459,10 @@ mod tests {
             assert_eq!(Some(&config.id), names.last());
         }
         names.sort();
-        assert_eq!(names, ["paper", "starter", "starter-crops", "starter-head"]);
+        assert_eq!(
+            names,
+            ["paper", "starter", "starter-crops", "starter-head", "starter-student", "triplet-study"]
+        );
     }
 
     #[test]

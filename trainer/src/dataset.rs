@@ -58,7 +58,16 @@ pub fn num_steps(features: &Tensor) -> usize {
 /// # Errors
 /// Where the table or a clip cannot be read, or a clip is shorter than one step.
 pub fn load(corpus: &Path, split: &str, kind: Kind) -> Result<Vec<Clip>> {
-    let rows = manifest::read_clips(corpus.join(format!("{split}.csv")))?;
+    load_first(corpus, split, kind, usize::MAX)
+}
+
+/// As [`load`], but at most the first `most` clips of the table.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_first(corpus: &Path, split: &str, kind: Kind, most: usize) -> Result<Vec<Clip>> {
+    let mut rows = manifest::read_clips(corpus.join(format!("{split}.csv")))?;
+    rows.truncate(most);
     let bar = progress::bar(rows.len() as u64, &format!("{split}: features"));
     let clips = rows.into_par_iter().map(|row| {
         let file = corpus.join(&row.path);
@@ -83,6 +92,56 @@ pub fn read_clip(clip: RatedClip, file: &Path, kind: Kind) -> Result<Clip> {
     Ok(Clip { id, domain, system, family, targets, features })
 }
 
+/// Reads an unrated file as clips of `steps` steps and a last one of at least a second, if there is more than one.
+///
+/// Memory holds the features of all and the samples of one.
+///
+/// # Errors
+/// As [`read_features`]; the message does not name the file.
+pub fn read_pieces(clip: &RatedClip, file: &Path, kind: Kind, steps: usize) -> Result<Vec<Clip>> {
+    let mut reader = MonoReader::new(AudioFile::open(file)?)?;
+    let (mut pieces, mut waveform) = (Vec::new(), Vec::new());
+    let size = steps * SAMPLES_PER_STEP;
+    loop {
+        let is_end = match reader.next_chunk()? {
+            Some(chunk) => {
+                waveform.extend_from_slice(chunk);
+                false
+            }
+            None => true,
+        };
+        // The last step's frames reach beyond it.
+        while waveform.len() >= size + FRAME_OVERHANG {
+            pieces.push(features_of(&waveform[..size + FRAME_OVERHANG], kind)?);
+            waveform.drain(..size);
+        }
+        if is_end {
+            break;
+        }
+    }
+    if pieces.is_empty() || waveform.len() >= MIN_LAST_PIECE {
+        pieces.push(features_of(&waveform, kind)?);
+    }
+    let piece = |(n, features)| Clip {
+        id: format!("{}#{n}", clip.sample_id),
+        domain: clip.domain,
+        system: None,
+        family: None,
+        targets: clip.scores,
+        features,
+    };
+    Ok(pieces.into_iter().enumerate().map(piece).collect())
+}
+
+/// Samples at 16 kHz from one step to the next.
+const SAMPLES_PER_STEP: usize = 160 * FRAMES_PER_STEP;
+
+/// How far the frames of a step reach into the next one: a frame has 400 samples, and begins every 160.
+const FRAME_OVERHANG: usize = 400 - 160;
+
+/// The shortest last piece of several, in samples: a second.
+const MIN_LAST_PIECE: usize = 16_000;
+
 /// Features of one audio file, cut to whole steps: `[steps * 16, 128]`.
 ///
 /// # Errors
@@ -95,7 +154,12 @@ pub fn read_features(path: &Path, kind: Kind) -> Result<Tensor> {
 fn read_segment(path: &Path, start_s: Option<f64>, end_s: Option<f64>, kind: Kind) -> Result<Tensor> {
     // What lies before the part is decoded and dropped chunk by chunk.
     let waveform = MonoReader::new(AudioFile::open_segment(path, start_s, end_s)?)?.read_to_end()?;
-    let features = normalised_fbank(&waveform);
+    features_of(&waveform, kind)
+}
+
+/// Features of 16 kHz samples, cut to whole steps: `[steps * 16, 128]`.
+fn features_of(waveform: &[f32], kind: Kind) -> Result<Tensor> {
+    let features = normalised_fbank(waveform);
     let num_frames = features.len() / NUM_MEL_BINS / FRAMES_PER_STEP * FRAMES_PER_STEP;
     if num_frames == 0 {
         bail!("too short: {} samples at 16 kHz, 2800 are needed", waveform.len());
@@ -136,5 +200,50 @@ mod tests {
             error(Some(1.0), Some(1.1))
         );
         assert!(error(Some(3.5), None).contains("no audio samples"), "{}", error(Some(3.5), None));
+    }
+
+    #[test]
+    fn pieces_are_the_file_cut_at_steps() {
+        let file = tempfile::Builder::new().suffix(".wav").tempfile().unwrap();
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let clip = RatedClip {
+            sample_id: "a".to_string(),
+            path: "a".to_string(),
+            domain: None,
+            system: None,
+            family: None,
+            scores: [0.0; NUM_AXES],
+            raters: Vec::new(),
+            start_s: None,
+            end_s: None,
+        };
+        let pieces = |seconds: f64| -> Result<Vec<Clip>> {
+            let mut writer = hound::WavWriter::create(file.path(), spec).unwrap();
+            let count = (seconds * 16_000.0) as usize;
+            (0..count).for_each(|n| writer.write_sample(((n * n) % 9973) as i16).unwrap());
+            writer.finalize().unwrap();
+            read_pieces(&clip, file.path(), Kind::Float, 12)
+        };
+        // 12 steps are 1.92 s and 15 ms of overhang.
+        for (seconds, steps) in [
+            (0.2, vec![1]),
+            (1.9, vec![11]),
+            (1.935, vec![12]),
+            (2.9, vec![12]),
+            (2.95, vec![12, 6]),
+            (5.0, vec![12, 12, 7]),
+        ] {
+            let found = pieces(seconds).unwrap();
+            assert_eq!(found.iter().map(Clip::num_steps).collect::<Vec<_>>(), steps, "{seconds} s");
+            let whole = read_features(file.path(), Kind::Float).unwrap();
+            let together = Tensor::cat(&found.iter().map(|c| &c.features).collect::<Vec<_>>(), 0);
+            assert_eq!(together, whole.narrow(0, 0, together.size()[0]), "{seconds} s");
+        }
+        assert!(format!("{:#}", pieces(0.1).unwrap_err()).contains("too short: 1600 samples"));
     }
 }

@@ -1,4 +1,4 @@
-//! Scores a corpus's clips with a model.
+//! Scores the clips of a corpus or a table with a model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 
 use crate::chunking::Chunking;
 use crate::config::TrainConfig;
-use crate::dataset::{self, num_steps};
+use crate::dataset::{self, Clip, num_steps};
 use crate::metrics::mean;
 use crate::model::AesaNet;
 use crate::predict::Policy;
@@ -139,7 +139,14 @@ pub fn frame_scores(session: &mut TractSession, features: &[f32]) -> Result<Vec<
 /// # Errors
 /// Where the corpus cannot be read, the network fails, or a score is no number.
 pub fn score_split(model: &Model, corpus: &Path, split: &str) -> Result<Vec<Scored>> {
-    let clips = dataset::load(corpus, split, Kind::Float)?;
+    score_clips(model, dataset::load(corpus, split, Kind::Float)?)
+}
+
+/// Scores clips.
+///
+/// # Errors
+/// Where the network fails, or a score is no number.
+pub fn score_clips(model: &Model, clips: Vec<Clip>) -> Result<Vec<Scored>> {
     let scores = model.clip_scores(&clips.iter().map(|c| &c.features).collect::<Vec<_>>())?;
     let scored = clips.into_iter().zip(scores).map(|(clip, prediction)| Scored {
         id: clip.id,

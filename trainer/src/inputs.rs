@@ -37,6 +37,17 @@ impl Crop {
     }
 }
 
+/// What an optimiser step looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// All clips.
+    pub clips: &'a [Clip],
+    /// The parts of them.
+    pub crops: &'a [Crop],
+    /// What a token of them may hear; all without it.
+    pub chunking: Option<Chunking>,
+}
+
 /// Where a training step's input comes from.
 #[derive(Debug)]
 pub enum Inputs {
@@ -112,6 +123,33 @@ impl Inputs {
         Ok(Self::Hidden(hidden))
     }
 
+    /// Features of crops as the network is to hear them, changed at random where the config asks for it; shorter ones end
+    /// with zeros: `[B, F, 128]`.
+    pub fn features(&self, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Tensor {
+        let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
+        let mut parts: Vec<Tensor> = crops.iter().map(part).collect();
+        let &Self::Features { time_mask, mel_mask, gain_db, mel_shift, .. } = self else {
+            return stack(&parts, 0, 0).to_kind(Kind::Float);
+        };
+        if mel_shift > 0 {
+            let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
+            shift_bins(&mut parts, mel_shift as i64, kin, rng);
+        }
+        let mut features = stack(&parts, 0, 0).to_kind(Kind::Float); // (B, F, 128)
+        if gain_db > 0.0 {
+            features = change_level(&features, gain_db, rng);
+        }
+        blank(&features, 1, time_mask, rng);
+        blank(&features, 2, mel_mask, rng);
+        features
+    }
+
+    /// Which tokens of a batch of crops are none, for tensors on `device`.
+    pub fn padding(crops: &[Crop], device: Device) -> Option<Padding> {
+        let lengths: Vec<i64> = crops.iter().map(|c| (c.steps * TOKENS_PER_STEP) as i64).collect();
+        Padding::of(&lengths, device)
+    }
+
     /// Scores crops in training mode; shorter ones are padded. Chunks begin where a crop does.
     pub fn forward(
         &self,
@@ -121,23 +159,10 @@ impl Inputs {
         chunking: Option<Chunking>,
         rng: &mut Pcg64,
     ) -> Prediction {
-        let lengths: Vec<i64> = crops.iter().map(|c| (c.steps * TOKENS_PER_STEP) as i64).collect();
-        let padding = Padding::of(&lengths, net.device());
+        let padding = Self::padding(crops, net.device());
         match self {
-            Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift } => {
-                let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
-                let mut parts: Vec<Tensor> = crops.iter().map(part).collect();
-                if *mel_shift > 0 {
-                    let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
-                    shift_bins(&mut parts, *mel_shift as i64, kin, rng);
-                }
-                let mut features = stack(&parts, 0, 0).to_kind(Kind::Float); // (B, F, 128)
-                if *gain_db > 0.0 {
-                    features = change_level(&features, *gain_db, rng);
-                }
-                blank(&features, 1, *time_mask, rng);
-                blank(&features, 2, *mel_mask, rng);
-                let features = features.to_device(net.device());
+            Self::Features { frozen, .. } => {
+                let features = self.features(clips, crops, rng).to_device(net.device());
                 if *frozen {
                     let encode = || net.beats.forward(&features, padding.as_ref(), chunking, false);
                     let encoded = tch::no_grad(encode);

@@ -8,6 +8,8 @@
 //!
 //! model --> evaluate --> scores --> report (metrics, bootstrap, ceiling) --> tables, scatter
 //! truth, predictions of others ---^
+//!
+//! teacher's run --> distill --> train: a smaller model; study: many heads on one encoder --> study_table
 //! ```
 #![forbid(unsafe_code)]
 
@@ -21,6 +23,7 @@ pub mod checkpoint;
 pub mod chunking;
 pub mod config;
 pub mod dataset;
+pub mod distill;
 pub mod evaluate;
 pub mod export;
 pub mod inputs;
@@ -38,7 +41,10 @@ pub mod report;
 pub mod resume;
 pub mod run;
 pub mod scatter;
+pub mod study;
+pub mod study_table;
 pub mod tables;
+pub mod tensorboard;
 pub mod train;
 pub mod truth;
 pub mod weights;

@@ -3,7 +3,8 @@
 //! ```text
 //! corpus folder ----.
 //!                    >--> Listing --> report, refusal, missing.txt --> clips in memory
-//! tables and roots -'
+//! tables and roots -|
+//! audio files ------'
 //! ```
 
 use core::fmt::Write as _;
@@ -11,27 +12,40 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aesa::score::NUM_AXES;
 use aesa_corpus::manifest;
 use aesa_corpus::roots::{Root, find_audio, locate};
 use aesa_corpus::table::{RatedClip, read_table};
+use aesa_media::{EXTENSIONS, is_audio_extension};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use tch::Kind;
+use walkdir::WalkDir;
 
+use crate::ceiling::Raters;
 use crate::dataset::{self, Clip};
 use crate::{progress, weights};
 
 /// The clips of a run, not yet read.
 #[derive(Debug)]
 pub struct Listing {
-    /// What the model learns from.
-    train: Vec<Listed>,
-    /// What decides which epoch is best.
-    dev: Vec<Listed>,
+    /// What the model learns from, then what decides which epoch is best; or what it is measured on, alone.
+    splits: Vec<Split>,
     /// Every file that says which clips these are.
     tables: Vec<PathBuf>,
-    /// What the report calls the two splits.
-    names: [&'static str; 2],
+}
+
+/// Clips that are read for one purpose.
+#[derive(Debug)]
+struct Split {
+    /// What the report calls it.
+    name: &'static str,
+    /// How features are kept.
+    kind: Kind,
+    /// Files are cut into clips of so many steps; `None` where each file, or part of one, is a clip.
+    piece_steps: Option<usize>,
+    listed: Vec<Listed>,
 }
 
 /// A clip of a table and its file.
@@ -72,7 +86,7 @@ impl Listing {
         let (train, dev) = (list(&tables[0])?, list(&tables[1])?);
         let facts = Some(folder.join("corpus.json")).filter(|path| path.exists());
         let tables = tables.into_iter().chain(facts).collect();
-        Ok(Self { train, dev, tables, names: ["train", "validation"] })
+        Ok(Self::of_two(["train", "validation"], [train, dev], tables))
     }
 
     /// Lists tables; see [`aesa_corpus::table`] for what they hold and [`Root`] for where their audio lies.
@@ -84,22 +98,7 @@ impl Listing {
     /// Where a table cannot be read, an id occurs in two tables of a split, a root's folder is not there, or all clips
     /// of `train` are in `dev`.
     pub fn of_tables(train: &[PathBuf], dev: &[PathBuf], roots: &[Root]) -> Result<Self> {
-        for Root { name, folder } in roots {
-            ensure!(folder.is_dir(), "--root {name}={}: there is no such folder", folder.display());
-        }
-        let list = |tables: &[PathBuf]| -> Result<Vec<Listed>> {
-            let (mut listed, mut ids) = (Vec::new(), HashSet::new());
-            for table in tables {
-                let name = table.file_name().unwrap_or_default().to_string_lossy();
-                for clip in read_table(table)? {
-                    let is_new = ids.insert(clip.sample_id.clone());
-                    ensure!(is_new, "{}: another table has {:?}, too", table.display(), clip.sample_id);
-                    listed.push(Listed::new(clip, table, &name, roots));
-                }
-            }
-            Ok(listed)
-        };
-        let (mut learned, validated) = (list(train)?, list(dev)?);
+        let (mut learned, validated) = (list(train, roots)?, list(dev, roots)?);
         let num_listed = learned.len();
         let in_dev: HashSet<_> = validated.iter().map(Listed::audio).collect();
         learned.retain(|clip| !in_dev.contains(&clip.audio()));
@@ -114,7 +113,55 @@ impl Listing {
             );
         }
         let tables = train.iter().chain(dev).cloned().collect();
-        Ok(Self { train: learned, dev: validated, tables, names: ["train", "dev"] })
+        Ok(Self::of_two(["train", "dev"], [learned, validated], tables))
+    }
+
+    /// Lists tables whose clips a model is measured on.
+    ///
+    /// # Errors
+    /// Where a table cannot be read, an id occurs in two tables, or a root's folder is not there.
+    pub fn of_measured(tables: &[PathBuf], roots: &[Root]) -> Result<Self> {
+        let measured =
+            Split { name: "clips", kind: Kind::Float, piece_steps: None, listed: list(tables, roots)? };
+        Ok(Self { splits: vec![measured], tables: tables.to_vec() })
+    }
+
+    /// Lists audio that nobody rated: files, and all below folders, to be cut into pieces of `piece_steps` steps. A share
+    /// of the files validates, at least one; which, depends on their names alone.
+    ///
+    /// # Errors
+    /// Where a path is not there, a folder cannot be read, or there are not two files.
+    pub fn of_audio(paths: &[PathBuf], validation_share: f64, piece_steps: usize) -> Result<Self> {
+        let mut listed = BTreeMap::new();
+        for path in paths {
+            ensure!(path.exists(), "--audio {}: there is no such file or folder", path.display());
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            for entry in WalkDir::new(path).follow_links(true) {
+                let file = entry.with_context(|| format!("cannot read {}", path.display()))?.into_path();
+                // A file that is named is meant, whatever its name.
+                if file.is_file() && (file == *path || is_audio_extension(&file)) {
+                    let id = Path::new(&*name).join(file.strip_prefix(path).unwrap_or(&file));
+                    listed.insert(file.clone(), Listed::unrated(id.display().to_string(), file, &name));
+                }
+            }
+        }
+        let count = listed.len();
+        ensure!(count > 0, "no audio files ({}) in what --audio names", EXTENSIONS.join(", "));
+        ensure!(count > 1, "--audio names one file; two are needed: one is held out to validate");
+        let mut listed: Vec<Listed> = listed.into_values().collect();
+        listed.sort_by_cached_key(|listed| Sha256::digest(&listed.clip.sample_id));
+        let num_held_out = ((count as f64 * validation_share).ceil() as usize).clamp(1, count - 1);
+        let learned = listed.split_off(num_held_out);
+        let mut listing = Self::of_two(["train", "held out"], [learned, listed], Vec::new());
+        listing.splits.iter_mut().for_each(|split| split.piece_steps = Some(piece_steps));
+        Ok(listing)
+    }
+
+    /// A split to learn from, kept in half precision, and one to validate on.
+    fn of_two(names: [&'static str; 2], [train, dev]: [Vec<Listed>; 2], tables: Vec<PathBuf>) -> Self {
+        let train = Split { name: names[0], kind: Kind::Half, piece_steps: None, listed: train };
+        let dev = Split { name: names[1], kind: Kind::Float, piece_steps: None, listed: dev };
+        Self { splits: vec![train, dev], tables }
     }
 
     /// Every file that says which clips these are, in a fixed order.
@@ -122,64 +169,106 @@ impl Listing {
         &self.tables
     }
 
-    /// Reads the clips and reports, per corpus, how many there are and how many are missing.
+    /// Every file that no table names.
+    pub fn unlisted_files(&self) -> Vec<String> {
+        let unlisted = self.splits.iter().filter(|split| split.piece_steps.is_some());
+        unlisted.flat_map(|split| &split.listed).map(|listed| listed.clip.sample_id.clone()).collect()
+    }
+
+    /// Reads the clips to learn from and to validate on; see [`Self::read_splits`].
+    ///
+    /// # Errors
+    /// Those of [`Self::read_splits`].
+    pub fn read(self, allow_missing: bool, out: &Path) -> Result<Clips> {
+        let (mut splits, left_out) = self.read_splits(allow_missing, Some(out))?;
+        let (validation, train) = (splits.pop(), splits.pop());
+        Ok(Clips { train: train.unwrap_or_default(), validation: validation.unwrap_or_default(), left_out })
+    }
+
+    /// Reads the clips that a model is measured on, and every rater's scores where the tables have them; see
+    /// [`Self::read_splits`].
+    ///
+    /// # Errors
+    /// Those of [`Self::read_splits`].
+    pub fn read_measured(self, allow_missing: bool, out: Option<&Path>) -> Result<(Vec<Clip>, Raters)> {
+        let rated = self.splits.iter().flat_map(|split| &split.listed).map(|listed| &listed.clip);
+        let raters = rated
+            .filter(|clip| !clip.raters.is_empty())
+            .map(|clip| (clip.sample_id.clone(), clip.raters.clone()))
+            .collect();
+        let (splits, _) = self.read_splits(allow_missing, out)?;
+        Ok((splits.into_iter().flatten().collect(), raters))
+    }
+
+    /// Reads the clips of each split, and gives the ids of those it had to do without; reports, per corpus, how many
+    /// there are and how many are missing.
     ///
     /// `missing.txt` in `out` then names each missing or unreadable clip: file, reason and id, with tabs between them.
+    /// Without `out` they are named on standard error.
     ///
     /// # Errors
     /// Where clips are missing or cannot be read and `allow_missing` is not set, or a split has none left.
-    pub fn read(mut self, allow_missing: bool, out: &Path) -> Result<Clips> {
-        let list = out.join("missing.txt");
-        if list.exists() {
-            fs::remove_file(&list).with_context(|| format!("cannot remove {}", list.display()))?;
+    fn read_splits(
+        mut self,
+        allow_missing: bool,
+        out: Option<&Path>,
+    ) -> Result<(Vec<Vec<Clip>>, Vec<String>)> {
+        let list = out.map(|out| out.join("missing.txt"));
+        if let Some(list) = list.as_ref().filter(|list| list.exists()) {
+            fs::remove_file(list).with_context(|| format!("cannot remove {}", list.display()))?;
         }
-        for listed in self.train.iter_mut().chain(&mut self.dev) {
+        for listed in self.splits.iter_mut().flat_map(|split| &mut split.listed) {
             listed.find();
         }
         eprint!("{}", self.report());
         // What is not there shows at once; what cannot be decoded only after all else was.
-        self.refuse(allow_missing, &list)?;
-        let [train_name, dev_name] = self.names;
-        let train = read_clips(&mut self.train, train_name, Kind::Half);
-        let validation = read_clips(&mut self.dev, dev_name, Kind::Float);
-        self.refuse(allow_missing, &list)?;
+        self.refuse(allow_missing, list.as_deref())?;
+        let splits: Vec<Vec<Clip>> = self.splits.iter_mut().map(Split::read).collect();
+        self.refuse(allow_missing, list.as_deref())?;
         let left_out: Vec<String> =
             self.problems().map(|(listed, _)| listed.clip.sample_id.clone()).collect();
         if !left_out.is_empty() {
-            eprintln!("going on without {} clips, listed in {}", left_out.len(), list.display());
+            let listed = list.map_or(String::new(), |list| format!(", listed in {}", list.display()));
+            eprintln!("going on without {} clips{listed}", left_out.len());
         }
-        Ok(Clips { train, validation, left_out })
+        Ok((splits, left_out))
     }
 
     /// The clips that cannot be read, and why.
     fn problems(&self) -> impl Iterator<Item = (&Listed, &str)> {
-        self.train.iter().chain(&self.dev).filter_map(|l| Some((l, l.problem.as_deref()?)))
+        let listed = self.splits.iter().flat_map(|split| &split.listed);
+        listed.filter_map(|l| Some((l, l.problem.as_deref()?)))
     }
 
     /// How many clips of each corpus were found, and how many are missing.
     fn report(&self) -> String {
-        let mut counts: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
-        let mut total = [0; 4];
-        for (split, listed) in [&self.train, &self.dev].into_iter().enumerate() {
+        let num_columns = 2 * self.splits.len();
+        let mut counts: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut total = vec![0; num_columns];
+        for (split, Split { listed, .. }) in self.splits.iter().enumerate() {
             for clip in listed {
                 let column = 2 * split + usize::from(clip.problem.is_some());
-                counts.entry(&clip.corpus).or_default()[column] += 1;
+                counts.entry(&clip.corpus).or_insert_with(|| vec![0; num_columns])[column] += 1;
                 total[column] += 1;
             }
         }
         let width = counts.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(10);
-        let [train, dev] = self.names;
-        let mut text =
-            format!("{:width$} {train:>12} {:>9} {dev:>12} {:>9}\n", "corpus", "missing", "missing");
-        for (name, [a, b, c, d]) in counts.into_iter().chain([("all", total)]) {
+        let mut text = format!("{:width$}", "corpus");
+        for Split { name, .. } in &self.splits {
             // Writing to a text cannot fail.
-            _ = writeln!(text, "{name:width$} {a:>12} {b:>9} {c:>12} {d:>9}");
+            _ = write!(text, " {name:>12} {:>9}", "missing");
         }
-        text
+        for (name, columns) in counts.into_iter().chain([("all", total)]) {
+            _ = write!(text, "\n{name:width$}");
+            for pair in columns.chunks(2) {
+                _ = write!(text, " {:>12} {:>9}", pair[0], pair[1]);
+            }
+        }
+        text + "\n"
     }
 
     /// Writes the list of missing clips; an error unless the run can go on without them.
-    fn refuse(&self, allow_missing: bool, list: &Path) -> Result<()> {
+    fn refuse(&self, allow_missing: bool, list: Option<&Path>) -> Result<()> {
         let mut text = String::new();
         for (listed, problem) in self.problems() {
             _ = writeln!(text, "{}\t{problem}\t{}", listed.file.display(), listed.clip.sample_id);
@@ -187,33 +276,59 @@ impl Listing {
         if text.is_empty() {
             return Ok(());
         }
-        weights::replace(list, |temporary| Ok(fs::write(temporary, &text)?))?;
+        let mut hint = String::new();
+        match list {
+            Some(list) => {
+                if let Some(folder) = list.parent() {
+                    fs::create_dir_all(folder)
+                        .with_context(|| format!("cannot make {}", folder.display()))?;
+                }
+                weights::replace(list, |temporary| Ok(fs::write(temporary, &text)?))?;
+                hint = format!(", see {}", list.display());
+            }
+            None => eprint!("{text}"),
+        }
         let unplaced: BTreeSet<&str> = self
             .problems()
             .filter(|(_, problem)| *problem == NO_ROOT)
             .map(|(l, _)| l.corpus.as_str())
             .collect();
-        let mut hint = String::new();
         if !unplaced.is_empty() {
             let names: Vec<&str> = unplaced.into_iter().collect();
-            hint = format!("; there is no --root NAME=DIR for {}", names.join(", "));
+            _ = write!(hint, "; there is no --root NAME=DIR for {}", names.join(", "));
         }
-        for (listed, name) in [(&self.train, self.names[0]), (&self.dev, self.names[1])] {
+        for Split { name, listed, .. } in &self.splits {
             if listed.iter().all(|l| l.problem.is_some()) {
-                let (count, list) = (listed.len(), list.display());
-                bail!("none of the {count} {name} clips can be read, see {list}{hint}");
+                let what = if self.splits.len() > 1 { format!("{name} clips") } else { name.to_string() };
+                bail!("none of the {} {what} can be read{hint}", listed.len());
             }
         }
         if !allow_missing {
-            let (missing, all) = (self.problems().count(), self.train.len() + self.dev.len());
-            let list = list.display();
+            let all = self.splits.iter().map(|split| split.listed.len()).sum::<usize>();
             bail!(
-                "{missing} of {all} clips are missing or cannot be read, see {list}{hint}; \
-                 --allow-missing goes on without them"
+                "{} of {all} clips are missing or cannot be read{hint}; --allow-missing goes on without them",
+                self.problems().count()
             );
         }
         Ok(())
     }
+}
+
+/// Lists the clips of tables.
+fn list(tables: &[PathBuf], roots: &[Root]) -> Result<Vec<Listed>> {
+    for Root { name, folder } in roots {
+        ensure!(folder.is_dir(), "--root {name}={}: there is no such folder", folder.display());
+    }
+    let (mut listed, mut ids) = (Vec::new(), HashSet::new());
+    for table in tables {
+        let name = table.file_name().unwrap_or_default().to_string_lossy();
+        for clip in read_table(table)? {
+            let is_new = ids.insert(clip.sample_id.clone());
+            ensure!(is_new, "{}: another table has {:?}, too", table.display(), clip.sample_id);
+            listed.push(Listed::new(clip, table, &name, roots));
+        }
+    }
+    Ok(listed)
 }
 
 impl Listed {
@@ -227,6 +342,22 @@ impl Listed {
             problem,
             clip,
         }
+    }
+
+    /// A file that no table names.
+    fn unrated(sample_id: String, file: PathBuf, corpus: &str) -> Self {
+        let clip = RatedClip {
+            path: sample_id.clone(),
+            sample_id,
+            domain: None,
+            system: None,
+            family: None,
+            scores: [0.0; NUM_AXES],
+            raters: Vec::new(),
+            start_s: None,
+            end_s: None,
+        };
+        Self { clip, corpus: corpus.to_string(), file, problem: None }
     }
 
     /// Looks whether the file is there.
@@ -247,25 +378,29 @@ impl Listed {
     }
 }
 
-/// Reads the clips that are there, and notes why others cannot be read.
-fn read_clips(listed: &mut [Listed], name: &str, kind: Kind) -> Vec<Clip> {
-    let bar = progress::bar(listed.len() as u64, &format!("{name}: features"));
-    let read = |listed: &mut Listed| {
-        bar.inc(1);
-        if listed.problem.is_some() {
-            return None;
-        }
-        match dataset::read_clip(listed.clip.clone(), &listed.file, kind) {
-            Ok(clip) => Some(clip),
-            Err(error) => {
-                listed.problem = Some(format!("{error:#}"));
-                None
+impl Split {
+    /// Reads the clips that are there, and notes why others cannot be read.
+    fn read(&mut self) -> Vec<Clip> {
+        let (kind, piece_steps) = (self.kind, self.piece_steps);
+        let bar = progress::bar(self.listed.len() as u64, &format!("{}: features", self.name));
+        let read = |listed: &mut Listed| {
+            bar.inc(1);
+            if listed.problem.is_some() {
+                return Vec::new();
             }
-        }
-    };
-    let clips = listed.par_iter_mut().filter_map(read).collect();
-    bar.finish_and_clear();
-    clips
+            let read = match piece_steps {
+                Some(steps) => dataset::read_pieces(&listed.clip, &listed.file, kind, steps),
+                None => dataset::read_clip(listed.clip.clone(), &listed.file, kind).map(|clip| vec![clip]),
+            };
+            read.unwrap_or_else(|error| {
+                listed.problem = Some(format!("{error:#}"));
+                Vec::new()
+            })
+        };
+        let clips = self.listed.par_iter_mut().flat_map_iter(read).collect();
+        bar.finish_and_clear();
+        clips
+    }
 }
 
 /// The problem of a clip whose corpus has no root.

@@ -67,6 +67,8 @@ pub struct BatchLoss {
     pub triplet: f64,
     /// Ranking loss, in z; 0 where it is off.
     pub rank: f64,
+    /// Difference from a teacher's hidden states, which [`crate::distill`] adds; else 0.
+    pub hidden: f64,
 }
 
 /// What is known of a batch.
@@ -76,6 +78,8 @@ pub struct Truth<'a> {
     pub targets: &'a [[f64; NUM_AXES]],
     /// Domains, one per clip; clips without a domain are ranked among themselves.
     pub domains: &'a [Option<Domain>],
+    /// A teacher's score of every token, 0 to 1, `[B, T, A]`; without them a clip's tokens share its target.
+    pub tokens: Option<&'a Tensor>,
 }
 
 /// Computes losses and keeps the triplet buffer.
@@ -116,7 +120,11 @@ impl Loss {
         let mean = |x: &Tensor| padding::mean(x, prediction.padding.as_ref());
         let clip_z = mean(&token_z); // (B, A), since z is linear in the score
         let clip = (&clip_z - &truth).square().mean(Kind::Float);
-        let frame = mean(&(token_z - truth.unsqueeze(1)).square()).mean(Kind::Float);
+        let token_truth = match batch.tokens {
+            Some(scores) => self.scale.z_of_scores(scores), // (B, T, A)
+            None => truth.unsqueeze(1),                     // (B, 1, A)
+        };
+        let frame = mean(&(token_z - token_truth).square()).mean(Kind::Float);
         let mut total = &clip + &frame * self.frame_weight;
         let mut rank_value = 0.0;
         if self.rank_weight != 0.0 {
@@ -139,6 +147,7 @@ impl Loss {
             frame: frame.double_value(&[]),
             triplet: triplet_value,
             rank: rank_value,
+            hidden: 0.0,
         }
     }
 
@@ -210,7 +219,7 @@ mod tests {
     }
 
     fn speech(targets: &[[f64; 4]]) -> Truth<'_> {
-        Truth { targets, domains: &[Some(Domain::Speech); 2][..targets.len()] }
+        Truth { targets, domains: &[Some(Domain::Speech); 2][..targets.len()], tokens: None }
     }
 
     #[test]
@@ -232,6 +241,18 @@ mod tests {
         assert!((batch.frame - 2.0).abs() < 1e-5, "{batch:?}");
         assert_eq!(batch.triplet, 0.0);
         assert!((batch.total.double_value(&[]) - 3.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_teachers_tokens_are_targets_of_their_own() {
+        let scale = TargetScale { mean: [5.0; 4], std: [2.0; 4] };
+        let mut loss = Loss::new(&TrainConfig::default(), scale);
+        let prediction = prediction(&[0.3, 0.3, 0.3, 0.3, 0.7, 0.7, 0.7, 0.7], &[1.0, 0.0]);
+        // The first token is right, the second 0.4 (z 2) too high: token errors 0 and 4.
+        let tokens = Tensor::from_slice(&[0.3f32; 8]).view([-1, 2, 4]);
+        let truth = Truth { tokens: Some(&tokens), ..speech(&[[3.0; 4]]) };
+        let batch = loss.of(&prediction, truth, &mut Pcg64::seed_from_u64(1));
+        assert!((batch.frame - 2.0).abs() < 1e-5 && (batch.clip - 1.0).abs() < 1e-5, "{batch:?}");
     }
 
     #[test]

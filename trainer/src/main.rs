@@ -23,6 +23,8 @@ struct Arguments {
 enum Command {
     Synth(commands::synth::Arguments),
     Train(commands::train::Arguments),
+    Distill(commands::distill::Arguments),
+    Study(commands::study::Arguments),
     Eval(commands::eval::Arguments),
     Export(commands::export::Arguments),
     Features(commands::features::Arguments),
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Synth(arguments) => commands::synth::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),
+        Command::Distill(arguments) => commands::distill::run(&arguments),
+        Command::Study(arguments) => commands::study::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Export(arguments) => commands::export::run(&arguments),
         Command::Features(arguments) => commands::features::run(&arguments),

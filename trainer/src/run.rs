@@ -1,8 +1,9 @@
 //! The run folder: what was run, how it went, and the best weights.
 //!
 //! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per
-//! epoch), `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on;
-//! `missing.txt` where the run had to do without some clips. Each file is written whole or not at all.
+//! epoch), the same in `tensorboard/`, `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on;
+//! `missing.txt` where the run had to do without some clips. Each file is written whole or not at all, but TensorBoard's,
+//! which grows at its end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::config::TrainConfig;
 use crate::loss::TargetScale;
 use crate::metrics::Metrics;
 use crate::model::AesaNet;
-use crate::weights;
+use crate::{tensorboard, weights};
 
 /// A folder that a training run writes to, or wrote.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub struct RunInfo {
 }
 
 /// Losses that an epoch reports.
-pub const NUM_LOSSES: usize = 5;
+pub const NUM_LOSSES: usize = 6;
 
 /// One epoch's row in `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub struct EpochRecord {
     pub seconds: [f64; 2],
     /// The head's learning rate at the epoch's end.
     pub learning_rate: f64,
-    /// Mean training loss: total, clip MSE, token MSE, triplet, ranking.
+    /// Mean training loss: total, clip MSE, token MSE, triplet, ranking, difference from a teacher's hidden states.
     pub train: [f64; NUM_LOSSES],
     /// Validation MSE over all axes, in z; it decides which epoch is best.
     pub validation_mse: f64,
@@ -182,7 +183,7 @@ impl RunFolder {
         &self.epochs
     }
 
-    /// Adds an epoch to `metrics.csv` and `curves.svg`.
+    /// Adds an epoch to `metrics.csv`, `curves.svg` and TensorBoard's event file.
     ///
     /// # Errors
     /// Where the folder cannot be written.
@@ -190,7 +191,10 @@ impl RunFolder {
         self.epochs.push(record);
         self.write_metrics()?;
         let curves = self.curves().context("cannot draw curves.svg")?;
-        self.replace("curves.svg", &curves)
+        self.replace("curves.svg", &curves)?;
+        let tags: Vec<String> = columns().iter().map(|column| tag(column)).collect();
+        let epochs: Vec<Vec<f64>> = self.epochs.iter().map(values).collect();
+        tensorboard::write_epochs(&self.file("tensorboard"), &tags[1..], &epochs)
     }
 
     /// Writes a file whole or not at all.
@@ -203,21 +207,16 @@ impl RunFolder {
     }
 
     fn write_metrics(&self) -> Result<()> {
-        let mut header = COLUMNS.map(str::to_string).to_vec();
-        for axis in Axis::ALL {
-            header.extend(["mse", "lcc", "srcc", "ktau"].map(|m| format!("validation_{axis}_{m}")));
-        }
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(header)?;
-        for e in &self.epochs {
-            let mut row =
-                vec![e.epoch.to_string(), format!("{:.2}", e.seconds[0]), format!("{:.2}", e.seconds[1])];
-            row.push(e.learning_rate.to_string());
-            row.extend(e.train.iter().chain([&e.validation_mse]).map(|v| format!("{v:.6}")));
-            row.extend(
-                e.validation.iter().flat_map(|m| [m.mse, m.lcc, m.srcc, m.ktau]).map(|v| format!("{v:.6}")),
-            );
-            writer.write_record(row)?;
+        writer.write_record(columns())?;
+        for epoch in &self.epochs {
+            let text = |(n, value): (usize, f64)| match n {
+                0 | 1 => format!("{value:.2}"),
+                2 => value.to_string(),
+                _ => format!("{value:.6}"),
+            };
+            let values = values(epoch).into_iter().enumerate().map(text);
+            writer.write_record([epoch.epoch.to_string()].into_iter().chain(values))?;
         }
         self.replace("metrics.csv", &String::from_utf8(writer.into_inner()?)?)
     }
@@ -248,12 +247,32 @@ impl RunFolder {
     }
 }
 
-/// SHA-256 of all that decides a run's data and settings: the config, the weights it starts from, every table, and the
-/// ids of clips that these name and the run had to do without. Where the weights lie is no part of it.
+/// Names of the columns of `metrics.csv`.
+fn columns() -> Vec<String> {
+    let of_axis = |axis: Axis| METRICS.map(|metric| format!("validation_{axis}_{metric}"));
+    COLUMNS.map(str::to_string).into_iter().chain(Axis::ALL.into_iter().flat_map(of_axis)).collect()
+}
+
+/// An epoch's values, one per column but the first.
+fn values(record: &EpochRecord) -> Vec<f64> {
+    let metrics = record.validation.iter().flat_map(|m| [m.mse, m.lcc, m.srcc, m.ktau]);
+    let start = record.seconds.into_iter().chain([record.learning_rate]);
+    start.chain(record.train).chain([record.validation_mse]).chain(metrics).collect()
+}
+
+/// What TensorBoard calls a column: what stands before a slash groups its charts.
+fn tag(column: &str) -> String {
+    let group = ["train", "validation"].into_iter().find(|group| column.starts_with(group));
+    group.map_or(column.to_owned(), |group| format!("{group}/{}", &column[group.len() + 1..]))
+}
+
+/// SHA-256 of all that decides a run's data and settings: the config, the weights it starts from, every table (and a
+/// teacher's weights), and notes: clips that the tables name and the run had to do without, or files that no table
+/// names. Where the weights lie is no part of it.
 ///
 /// # Errors
 /// Where a table or the weights to start from cannot be read.
-pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], left_out: &[String]) -> Result<String> {
+pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> Result<String> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut config = config.clone();
     for start in [&mut config.init, &mut config.init_encoder].into_iter().flatten() {
@@ -264,8 +283,8 @@ pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], left_out: &[String]) -
     for table in tables {
         hash.update(read(table)?);
     }
-    for id in left_out {
-        hash.update(format!("\nwithout {id}"));
+    for note in notes {
+        hash.update(format!("\n{note}"));
     }
     Ok(hex(&hash.finalize()))
 }
@@ -307,7 +326,10 @@ fn draw_lines(
     Ok(())
 }
 
-const COLUMNS: [&str; 10] = [
+/// Metrics of an axis.
+const METRICS: [&str; 4] = ["mse", "lcc", "srcc", "ktau"];
+
+const COLUMNS: [&str; 11] = [
     "epoch",
     "train_seconds",
     "validation_seconds",
@@ -317,6 +339,7 @@ const COLUMNS: [&str; 10] = [
     "train_frame_mse",
     "train_triplet",
     "train_rank",
+    "train_hidden",
     "validation_mse",
 ];
 

@@ -1,6 +1,6 @@
 //! Training, top to bottom: load, build, then per epoch learn, validate, keep the best.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use aesa::score::{Axis, NUM_AXES};
@@ -16,9 +16,10 @@ use crate::adam::AdamW;
 use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::Clip;
-use crate::inputs::{Crop, Inputs};
+use crate::distill::{self, Distillation, Teacher};
+use crate::inputs::{Batch, Crop, Inputs};
 use crate::listing::{Clips, Listing};
-use crate::loss::{Loss, TargetScale, Truth};
+use crate::loss::{BatchLoss, Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
 use crate::model::{AesaNet, ENCODER_PREFIX};
 use crate::predict::{self, Policy};
@@ -50,18 +51,25 @@ pub struct Options<'a> {
 pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: &Path) -> Result<RunInfo> {
     set_threads(config.threads);
     let device = config.device.find()?;
+    let teacher = Teacher::load(config, device)?;
     tch::manual_seed(config.seed as i64);
     let (config, start) = resolve_init(config)?;
     let mut run = if options.resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out)? };
 
-    let tables = listing.tables().to_vec();
-    let Clips { train: clips, validation, left_out } = listing.read(options.allow_missing, out)?;
+    let (mut tables, unlisted) = (listing.tables().to_vec(), listing.unlisted_files());
+    let Clips { train: mut clips, mut validation, left_out } = listing.read(options.allow_missing, out)?;
+    let notes = left_out.iter().map(|id| format!("without {id}"));
+    let notes: Vec<String> = notes.chain(unlisted.iter().map(|id| format!("file {id}"))).collect();
+    if let Some(teacher) = &teacher {
+        tables.push(teacher.weights_path().to_path_buf());
+        [&mut clips, &mut validation].into_iter().for_each(|clips| teacher.label(clips));
+    }
     run.write_config(&config)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
     let mut net = build(device, &config, &scale, start)?;
     let mut info = RunInfo {
         target_scale: scale,
-        run_hash: run_hash(&config, &tables, &left_out)?,
+        run_hash: run_hash(&config, &tables, &notes)?,
         num_parameters: count_parameters(&net),
         best_epoch: 0,
         best_validation_mse: f64::INFINITY,
@@ -75,13 +83,15 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         info.num_parameters[1]
     );
 
-    let mut learner = Learner::new(&config, &net, Loss::new(&config, scale), clips.len());
+    let distillation = teacher.map(|teacher| Distillation::new(teacher, &config, &net));
+    let mut learner = Learner::new(&config, &net, Loss::new(&config, scale), clips.len(), distillation);
     let mut course = Course::new(&config);
     if run.is_interrupted() {
         ensure!(
             run.info()?.run_hash == info.run_hash,
-            "the run in {} was begun with other clips: its tables, or which of their clips are missing, have changed",
-            out.display()
+            "the run in {} was begun with other clips{}: its tables, or which of their clips are missing, have changed",
+            out.display(),
+            if config.distill.is_some() { " or another teacher" } else { "" }
         );
         let records =
             resume::read(&run.state_path(), &mut net.store, &mut learner.optimiser, learner.loss.buffer())?;
@@ -94,9 +104,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     bar.set_position((course.epoch * learner.batches_per_epoch) as u64);
     while course.epoch < course.end {
         let started = Instant::now();
-        let seed = config.seed.wrapping_mul(SEED_STRIDE).wrapping_add(course.epoch as u64);
-        tch::manual_seed(seed as i64);
-        let mut rng = Pcg64::seed_from_u64(seed);
+        let mut rng = seed_epoch(&config, course.epoch);
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
         let (validation_mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
@@ -104,7 +112,8 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
 
         let is_best = course.record(validation_mse);
         if is_best {
-            weights::write(&run.weights_path(), &weights::snapshot(&net.store))?;
+            let parameters = distill::without_projections(weights::snapshot(&net.store));
+            weights::write(&run.weights_path(), &parameters)?;
         }
         (info.best_epoch, info.best_validation_mse) = (course.best_epoch, course.best_mse);
         run.write_info(&info)?;
@@ -135,6 +144,45 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     };
     run.finish(&info)?;
     Ok(info)
+}
+
+/// Learns for all epochs without validation; the network keeps its last weights.
+///
+/// # Errors
+/// Where the loss stops being a number.
+pub(crate) fn learn(
+    config: &TrainConfig,
+    net: &AesaNet,
+    inputs: &Inputs,
+    clips: &[Clip],
+    scale: TargetScale,
+) -> Result<()> {
+    let mut learner = Learner::new(config, net, Loss::new(config, scale), clips.len(), None);
+    let mut course = Course::new(config);
+    while course.epoch < course.end {
+        let mut rng = seed_epoch(config, course.epoch);
+        learner.epoch(net, inputs, clips, course.crop_steps(), &mut rng, &ProgressBar::hidden())?;
+        course.record(f64::NAN);
+    }
+    Ok(())
+}
+
+/// The network at the start of a run, on its device.
+///
+/// # Errors
+/// Where the device is not there or the starting weights cannot be read.
+pub(crate) fn fresh(config: &TrainConfig, scale: &TargetScale) -> Result<AesaNet> {
+    let device = config.device.find()?;
+    tch::manual_seed(config.seed as i64);
+    let (config, start) = resolve_init(config)?;
+    build(device, &config, scale, start)
+}
+
+/// Decides all that is random in an epoch.
+fn seed_epoch(config: &TrainConfig, epoch: usize) -> Pcg64 {
+    let seed = config.seed.wrapping_mul(SEED_STRIDE).wrapping_add(epoch as u64);
+    tch::manual_seed(seed as i64);
+    Pcg64::seed_from_u64(seed)
 }
 
 /// Seeds of one run's epochs lie next to each other, those of two runs this far apart.
@@ -189,12 +237,21 @@ struct Learner<'a> {
     optimiser: AdamW,
     loss: Loss,
     batches_per_epoch: usize,
+    /// What a student learns from; `None` where labels teach.
+    distillation: Option<Distillation>,
 }
 
 impl<'a> Learner<'a> {
-    fn new(config: &'a TrainConfig, net: &AesaNet, loss: Loss, num_clips: usize) -> Self {
+    fn new(
+        config: &'a TrainConfig,
+        net: &AesaNet,
+        loss: Loss,
+        num_clips: usize,
+        distillation: Option<Distillation>,
+    ) -> Self {
         let optimiser = AdamW::new(&net.store, config.weight_decay);
-        Self { config, optimiser, loss, batches_per_epoch: num_clips.div_ceil(config.batch_size) }
+        let batches_per_epoch = num_clips.div_ceil(config.batch_size);
+        Self { config, optimiser, loss, batches_per_epoch, distillation }
     }
 
     /// One pass over the clips in random order, in crops of at most `steps`; gives the mean losses.
@@ -214,10 +271,11 @@ impl<'a> Learner<'a> {
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
             let chunking = self.config.chunks.draw(rng);
             let crops = self.crops(batch, clips, steps, rng);
-            let targets: Vec<[f64; NUM_AXES]> = batch.iter().map(|&clip| clips[clip].targets).collect();
-            let domains: Vec<Option<Domain>> = batch.iter().map(|&clip| clips[clip].domain).collect();
-            let prediction = inputs.forward(net, clips, &crops, chunking, rng);
-            let loss = self.loss.of(&prediction, Truth { targets: &targets, domains: &domains }, rng);
+            let parts = Batch { clips, crops: &crops, chunking };
+            let loss = match &self.distillation {
+                Some(distillation) => distillation.loss(net, &mut self.loss, inputs, parts, rng),
+                None => self.labelled_loss(net, inputs, parts, rng),
+            };
             let total = loss.total.double_value(&[]);
             if !total.is_finite() {
                 bail!(
@@ -231,13 +289,27 @@ impl<'a> Learner<'a> {
             self.optimiser.step(&loss.total, clip_grad_norm, |name| {
                 factor * if name.starts_with(ENCODER_PREFIX) { encoder_learning_rate } else { learning_rate }
             });
-            let losses = [total, loss.clip, loss.frame, loss.triplet, loss.rank];
+            let losses = [total, loss.clip, loss.frame, loss.triplet, loss.rank, loss.hidden];
             for (sum, value) in sums.iter_mut().zip(losses) {
                 *sum += value * batch.len() as f64 / clips.len() as f64;
             }
             bar.inc(1);
         }
         Ok(sums)
+    }
+
+    /// The loss of a batch of crops against their clips' labels.
+    fn labelled_loss(
+        &mut self,
+        net: &AesaNet,
+        inputs: &Inputs,
+        Batch { clips, crops, chunking }: Batch<'_>,
+        rng: &mut Pcg64,
+    ) -> BatchLoss {
+        let targets: Vec<[f64; NUM_AXES]> = crops.iter().map(|crop| clips[crop.clip].targets).collect();
+        let domains: Vec<Option<Domain>> = crops.iter().map(|crop| clips[crop.clip].domain).collect();
+        let prediction = inputs.forward(net, clips, crops, chunking, rng);
+        self.loss.of(&prediction, Truth { targets: &targets, domains: &domains, tokens: None }, rng)
     }
 
     /// The clips that stay together: families where ranking counts, else each clip alone.
@@ -368,10 +440,12 @@ fn validate(
 }
 
 fn log_line(record: &EpochRecord, is_best: bool) -> String {
+    let hidden = Some(record.train[5]).filter(|loss| *loss > 0.0);
+    let hidden = hidden.map_or(String::new(), |loss| format!(", hidden {loss:.4}"));
     let srcc: Vec<String> =
         Axis::ALL.iter().map(|a| format!("{a} {:.3}", record.validation[*a as usize].srcc)).collect();
     format!(
-        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4}, rank {:.4})  validation MSE {:.4}, SRCC {}  lr {:.1e}  \
+        "epoch {:3}  loss {:.4} (clip {:.4}, triplet {:.4}, rank {:.4}{hidden})  validation MSE {:.4}, SRCC {}  lr {:.1e}  \
          {:.1} + {:.1} s{}",
         record.epoch,
         record.train[0],

@@ -34,6 +34,8 @@ pub struct RatedClip {
     pub family: Option<u64>,
     /// Ratings, 0 to 10, in the order PQ, PC, CE, CU.
     pub scores: [f64; 4],
+    /// Every rater's ratings, where the table has them; else empty.
+    pub raters: Vec<[f64; 4]>,
     /// Where the clip begins in the file, in seconds; `None` is the file's start.
     pub start_s: Option<f64>,
     /// Where it ends, in seconds; `None` is the file's end.
@@ -42,8 +44,8 @@ pub struct RatedClip {
 
 impl From<Rating> for RatedClip {
     fn from(rating: Rating) -> Self {
-        let Rating { sample_id, path, system, domain, scores, .. } = rating;
-        Self { sample_id, path, domain, system, family: None, scores, start_s: None, end_s: None }
+        let Rating { sample_id, path, system, domain, scores, raters } = rating;
+        Self { sample_id, path, domain, system, family: None, scores, raters, start_s: None, end_s: None }
     }
 }
 
@@ -52,7 +54,8 @@ impl From<manifest::Clip> for RatedClip {
         let (scores, domain) = (clip.scores(), Some(clip.domain));
         let system = Some(clip.system).filter(|system| !system.is_empty());
         let manifest::Clip { sample_id, path, family, .. } = clip;
-        Self { sample_id, path, domain, system, family, scores, start_s: None, end_s: None }
+        let raters = Vec::new();
+        Self { sample_id, path, domain, system, family, scores, raters, start_s: None, end_s: None }
     }
 }
 
@@ -305,6 +308,7 @@ impl Columns {
             system: text("system").map(str::to_owned),
             family,
             scores,
+            raters: Vec::new(),
             start_s,
             end_s,
         })
@@ -365,6 +369,7 @@ mod tests {
             system: Some("s1".to_owned()),
             family: Some(7),
             scores: [1.0, 2.0, 3.0, 4.0],
+            raters: vec![],
             start_s: Some(0.5),
             end_s: Some(2.0),
         };
@@ -375,6 +380,7 @@ mod tests {
             system: None,
             family: None,
             scores: [1.0, 2.5, 0.0, 10.0],
+            raters: vec![],
             start_s: None,
             end_s: None,
         };

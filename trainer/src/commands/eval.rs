@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aesa_corpus::roots::Root;
 use aesa_trainer::bootstrap::Bootstrap;
 use aesa_trainer::ceiling::{Raters, Splits};
-use aesa_trainer::evaluate::{LadderReport, Model, score_ladders, score_split};
+use aesa_trainer::dataset::Clip;
+use aesa_trainer::evaluate::{LadderReport, Model, score_clips, score_ladders, score_split};
+use aesa_trainer::listing::Listing;
 use aesa_trainer::predictions::{self, Predictions};
 use aesa_trainer::report::{Report, Scored};
 use aesa_trainer::{scatter, tables, truth, weights};
@@ -13,12 +16,15 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// Measures a model on a corpus, or anyone's predictions against labels.
+/// Measures a model on a corpus or on rated tables, or anyone's predictions against labels.
 ///
 /// Prints the paper's Table I (domain x axis) and Table II (axis x metric): MSE, LCC (Pearson), SRCC
 /// (Spearman) and KTAU (Kendall's tau-b), for single clips (utterance) and for the means of each system, and
 /// MSE*, the MSE after taking off the mean error. Each number has a bootstrap interval; where the labels hold
 /// every rater's scores, the agreement of half the raters with the other half stands beside it.
+///
+/// `--table` reads the tables that `train` reads (the challenge's CSV and JSONL, CSV or Parquet of your own, also parts of
+/// files), finds their audio by `--root` as `train` does, and reports per corpus what is missing.
 ///
 /// `--split ladders` takes the corpus's gradually degraded clips instead, and tells for how many of them PQ
 /// falls at every step.
@@ -29,6 +35,9 @@ use serde::Serialize;
     aesa-trainer eval --model models/starter/model.onnx --corpus corpus/starter --split ladders
   a run's scores in chunks of 1.92 s, as a stream would be scored:
     aesa-trainer eval --model runs/starter-1 --corpus corpus/starter --split test --chunk-steps 12
+  a model on the challenge's lists, or on ratings of your own:
+    aesa-trainer eval --model runs/paper --table audiomos2025-track2-dev_list.csv --root your_path=/data
+    aesa-trainer eval --model model.onnx --table mine-test.parquet --out mine-test
   another system's answer to the challenge, with the raters' ceiling, and domains for Table I:
     aesa-trainer eval --predictions answer.csv --truth audiomos2025_track2_human_annotations.jsonl \\
         --domains domains.csv --out answer
@@ -43,8 +52,9 @@ Files in --out DIR (for a run folder: eval-SPLIT in it, unless --out names anoth
   metrics.json, metrics.csv every metric, interval and ceiling of every domain, axis and level
   scatter.svg               predictions over labels, one panel per axis
   predictions.csv           each clip's scores, labels, system and domain
-A run folder also gets eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv, for scripts. In chunks, SPLIT is
-followed by -chunkN, and by -leftM where --chunk-left-steps is given. metrics.json and predictions.csv hold the policy.
+A run folder also gets eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv, for scripts. For tables, SPLIT is
+the name of the first one without its ending. In chunks, it is followed by -chunkN, and by -leftM where
+--chunk-left-steps is given. metrics.json and predictions.csv hold the policy.
 
 A predictions file is CSV with the columns sample_id (or id, data_path, path; a file's name will
 do), PQ, PC, CE, CU (or Production_Quality, ...), in any order; others are ignored. Every clip needs
@@ -52,12 +62,13 @@ a prediction, every prediction a clip. `aesa score --format csv` writes such fil
 
 Intervals: systems are drawn with replacement, as many as there are, with all their clips; clips that
 name no system are drawn one by one. A resample in which a metric is undefined does not count for it.")]
+#[command(group(clap::ArgGroup::new("clips").args(["corpus", "table"])))]
 pub(crate) struct Arguments {
     /// Run folder, or an exported model.onnx
     #[arg(
         long,
         value_name = "MODEL",
-        requires = "corpus",
+        requires = "clips",
         required_unless_present = "predictions",
         conflicts_with_all = ["predictions", "truth"]
     )]
@@ -68,8 +79,17 @@ pub(crate) struct Arguments {
     /// Corpus folder
     #[arg(long, value_name = "DIR", conflicts_with = "truth")]
     corpus: Option<PathBuf>,
+    /// Tables of rated clips that --model scores: the challenge's CSV or JSONL, or CSV or Parquet of your own
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "model")]
+    table: Vec<PathBuf>,
+    /// Where a corpus lies that the tables name; see `train --help`. May be repeated
+    #[arg(long = "root", value_name = "NAME=DIR", requires = "table")]
+    roots: Vec<Root>,
+    /// Measures without the clips of the tables that are missing or cannot be decoded
+    #[arg(long, requires = "table")]
+    allow_missing: bool,
     /// Part of the corpus
-    #[arg(long, value_enum, default_value = "validation")]
+    #[arg(long, value_enum, default_value = "validation", conflicts_with = "table")]
     split: Split,
     /// Labels: the challenge's CSV or JSONL
     #[arg(long, value_name = "LABELS", requires = "predictions")]
@@ -159,7 +179,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let files = [(json, out.map(|o| o.join("metrics.json"))), (csv, out.map(|o| o.join("metrics.csv")))];
         return save_ladders(&reports, &files.map(|(a, b)| [a, b].into_iter().flatten().collect::<Vec<_>>()));
     }
-    let compared = compare(arguments)?;
+    let out = arguments.out.clone().or_else(|| in_run(format!("eval-{files}")));
+    let compared = compare(arguments, out.as_deref())?;
     let report = report(arguments, &compared)?;
     if arguments.detailed {
         print!("{}", report.detailed_table());
@@ -168,20 +189,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let predictions =
         arguments.save_predictions.clone().or_else(|| in_run(format!("predictions-{files}.csv")));
-    let out = arguments.out.clone().or_else(|| in_run(format!("eval-{files}")));
     let single = [(json, "metrics.json"), (csv, "metrics.csv"), (predictions, "predictions.csv")];
     save(&compared.clips, &report, out.as_deref(), &single)
 }
 
-/// Scores the clips, or reads their scores.
-fn compare(arguments: &Arguments) -> Result<Compared> {
+impl Arguments {
+    /// What names the files in a run folder.
+    fn split_name(&self) -> String {
+        let table = self.table.first().and_then(|table| table.file_stem());
+        table.map_or(self.split.name().to_string(), |stem| stem.to_string_lossy().into_owned())
+    }
+}
+
+/// Scores the clips, or reads their scores; `out` is where missing clips are listed.
+fn compare(arguments: &Arguments, out: Option<&Path>) -> Result<Compared> {
     let split = arguments.split.name();
     // Before the work of scoring, so that a wrong file shows at once.
     let asked = arguments.raters.as_deref().map(read_raters).transpose()?;
     let policy;
     let (description, mut clips, raters) = match (&arguments.model, &arguments.predictions) {
+        (Some(model), _) if !arguments.table.is_empty() => {
+            let names: Vec<String> = arguments.table.iter().map(|table| file_name(table)).collect();
+            let description = format!("{} on {}", model.display(), names.join(", "));
+            let model = load(arguments, model)?;
+            policy = Some(model.policy().to_string());
+            let listing = Listing::of_measured(&arguments.table, &arguments.roots)?;
+            let (clips, raters) = listing.read_measured(arguments.allow_missing, out)?;
+            let has_raters = |clip: &Clip| raters.get(&clip.id).is_some_and(|scores| scores.len() > 1);
+            let is_rated = clips.iter().all(has_raters);
+            if !raters.is_empty() && !is_rated {
+                eprintln!("no ceiling: some clips do not have the scores of two raters");
+            }
+            (description, score_clips(&model, clips)?, if is_rated { raters } else { Raters::new() })
+        }
         (Some(model), _) => {
-            let corpus = arguments.corpus.as_deref().context("--model needs a --corpus")?;
+            let corpus = arguments.corpus.as_deref().context("--model needs a --corpus or a --table")?;
             let description = format!("{} on {split} of {}", model.display(), corpus.display());
             let model = load(arguments, model)?;
             policy = Some(model.policy().to_string());
@@ -206,7 +248,7 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
                 (None, None) => (name, predictions.into_scored()?, Raters::new()),
             }
         }
-        (None, None) => bail!("give --model and --corpus, or --predictions"),
+        (None, None) => bail!("give --model and --corpus or --table, or --predictions"),
     };
     if let Some(domains) = &arguments.domains {
         truth::assign_domains(&mut clips, domains)?;
@@ -227,7 +269,7 @@ fn load(arguments: &Arguments, path: &Path) -> Result<Model> {
 fn files_of(arguments: &Arguments) -> String {
     let chunk = arguments.chunk_steps.map(|steps| format!("-chunk{steps}"));
     let left = arguments.chunk_left_steps.map(|steps| format!("-left{steps}"));
-    [Some(arguments.split.name().to_string()), chunk, left].into_iter().flatten().collect()
+    [Some(arguments.split_name()), chunk, left].into_iter().flatten().collect()
 }
 
 /// A number of steps, at least one.

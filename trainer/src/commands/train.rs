@@ -6,7 +6,7 @@ use aesa_corpus::roots::Root;
 use aesa_trainer::config::TrainConfig;
 use aesa_trainer::listing::Listing;
 use aesa_trainer::train::{Options, train};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 /// Trains a model on rated clips.
 ///
@@ -89,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = &arguments.init_encoder {
         config.init_encoder = Some(path.display().to_string());
     }
+    ensure!(config.distill.is_none(), "the config has [distill], which `aesa-trainer distill` reads");
     let listing = match &arguments.corpus {
         Some(folder) => Listing::of_corpus(folder)?,
         None => Listing::of_tables(&arguments.train, &arguments.dev, &arguments.roots)?,

@@ -9,6 +9,11 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+mod distill;
+mod eval_tables;
+mod study;
+mod tensorboard;
+
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
 
 /// The smallest network with every part, trained whole.

@@ -1,0 +1,322 @@
+//! Distillation: a small student learns a teacher's hidden states and scores, on audio that nobody rated.
+//!
+//! ```text
+//! loss = mse(clip) + frame_weight * mse(tokens) + hidden_weight * mean over pairs of blocks (difference) + ranking
+//! difference(l1-cosine) = mean |P h_student - h_teacher| + 1 - cos(P h_student, h_teacher), per token
+//! ```
+//! Clip and token scores are compared in z with the teacher's on the same crop. `P` is a learned linear layer per pair of
+//! blocks, which is dropped when the run's weights are kept. Sources: the shape of the loss on hidden states is
+//! DistilHuBERT's (Chang et al. 2022, equation 1); to distil BEATs for scores is HAAQI-Net's idea.
+//! Letters in shapes as in [`crate::model`].
+
+use std::path::{Path, PathBuf};
+
+use aesa::score::NUM_AXES;
+use aesa_corpus::labels::Domain;
+use anyhow::{Context, Result, ensure};
+use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::config::TrainConfig;
+use crate::dataset::Clip;
+use crate::inputs::{Batch, Inputs};
+use crate::layers::Linear;
+use crate::loss::{BatchLoss, Loss, Truth};
+use crate::model::AesaNet;
+use crate::padding;
+use crate::run::RunFolder;
+use crate::weights::{self, NamedTensors};
+use crate::{
+    predict::{self, Policy},
+    progress,
+};
+
+/// What a student learns from its teacher, beside the scores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistillConfig {
+    /// The teacher's run folder; `distill --teacher` sets it.
+    pub teacher: String,
+    /// Weight of the loss on hidden states; 0 learns from the scores alone.
+    pub hidden_weight: f64,
+    /// How hidden states are compared.
+    pub hidden_loss: HiddenLoss,
+    /// Pairs of blocks that are compared, `[student, teacher]`, counted from 1. None spreads the student's blocks evenly
+    /// over the teacher's, the last one beside the last.
+    pub layers: Vec<[usize; 2]>,
+    /// Share of the files of `distill --audio` that validate, at least one; which, depends on their names alone.
+    pub validation_share: f64,
+}
+
+/// How hidden states are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HiddenLoss {
+    /// Mean absolute difference, and one minus the cosine.
+    L1Cosine,
+    /// Mean squared difference.
+    Mse,
+}
+
+impl Default for DistillConfig {
+    fn default() -> Self {
+        Self {
+            teacher: String::new(),
+            hidden_weight: 1.0,
+            hidden_loss: HiddenLoss::L1Cosine,
+            layers: Vec::new(),
+            validation_share: 0.05,
+        }
+    }
+}
+
+/// A trained network that another one learns from.
+#[derive(Debug)]
+pub struct Teacher {
+    net: AesaNet,
+    window_steps: usize,
+    num_layers: usize,
+    width: i64,
+    weights: PathBuf,
+}
+
+impl Teacher {
+    /// The teacher that a config names; `None` where it has no `[distill]`.
+    ///
+    /// # Errors
+    /// Where the teacher's run cannot be read or does not fit the student, or the student could not learn.
+    pub fn load(config: &TrainConfig, device: Device) -> Result<Option<Self>> {
+        let Some(distill) = &config.distill else { return Ok(None) };
+        let path = Path::new(&distill.teacher);
+        let cannot = || format!("cannot use the teacher {}", path.display());
+        ensure!(
+            path.is_dir(),
+            "the teacher {:?} is no run folder (an exported model has no weights to learn from)",
+            distill.teacher
+        );
+        let run = RunFolder::open(path);
+        let theirs = run.config().with_context(cannot)?;
+        let mut net = AesaNet::on(device, &theirs.model);
+        weights::load(&mut net.store, &weights::read(&run.weights_path())?, "").with_context(cannot)?;
+        net.store.freeze();
+        let num_layers = theirs.model.encoder.encoder_layers as usize;
+        check(config, distill, &theirs, num_layers)?;
+        let width = theirs.model.encoder.encoder_embed_dim;
+        Ok(Some(Self {
+            net,
+            window_steps: theirs.window_steps,
+            num_layers,
+            width,
+            weights: run.weights_path(),
+        }))
+    }
+
+    /// Makes the teacher's scores the clips' targets.
+    pub fn label(&self, clips: &mut [Clip]) {
+        let bar = progress::bar(clips.len() as u64, "teacher's scores");
+        let features: Vec<&Tensor> = clips.iter().map(|clip| &clip.features).collect();
+        let scores = predict::clip_scores(
+            &self.net,
+            &features,
+            Policy::Windowed { window_steps: self.window_steps },
+            |n| bar.inc(n as u64),
+        );
+        bar.finish_and_clear();
+        clips.iter_mut().zip(scores).for_each(|(clip, scores)| clip.targets = scores);
+    }
+
+    /// The file of its weights.
+    pub fn weights_path(&self) -> &Path {
+        &self.weights
+    }
+}
+
+/// Whether a teacher fits the student of `config`, and the student can learn.
+fn check(
+    config: &TrainConfig,
+    distill: &DistillConfig,
+    teacher: &TrainConfig,
+    num_layers: usize,
+) -> Result<()> {
+    let (ours, theirs) = (config.model.encoder.input_patch_size, teacher.model.encoder.input_patch_size);
+    ensure!(
+        ours == theirs,
+        "teacher and student make other tokens of a step: input_patch_size is {theirs} and {ours}"
+    );
+    ensure!(
+        config.window_steps <= teacher.window_steps,
+        "the student's window_steps, {}, exceeds the teacher's, {}",
+        config.window_steps,
+        teacher.window_steps
+    );
+    ensure!(!config.freeze_encoder, "a student's encoder has to learn: set freeze_encoder = false");
+    ensure!(distill.hidden_weight >= 0.0, "distill.hidden_weight must not be negative");
+    ensure!(
+        distill.validation_share > 0.0 && distill.validation_share < 1.0,
+        "distill.validation_share must lie between 0 and 1"
+    );
+    let own_layers = config.model.encoder.encoder_layers as usize;
+    for &[student, of_teacher] in &distill.layers {
+        ensure!(
+            (1..=own_layers).contains(&student) && (1..=num_layers).contains(&of_teacher),
+            "distill.layers has the pair [{student}, {of_teacher}], but there are {own_layers} blocks in the student \
+             and {num_layers} in the teacher"
+        );
+    }
+    Ok(())
+}
+
+/// A teacher and the layers that its student's hidden states pass before they are compared.
+#[derive(Debug)]
+pub struct Distillation {
+    teacher: Teacher,
+    config: DistillConfig,
+    /// Blocks of student and teacher, counted from 1, and what makes the one's width the other's.
+    pairs: Vec<([usize; 2], Linear)>,
+}
+
+/// What the names of the projections' parameters begin with.
+const PREFIX: &str = "distill.";
+
+/// A network's parameters without the projections, which only learning needs.
+pub fn without_projections(mut parameters: NamedTensors) -> NamedTensors {
+    parameters.retain(|name, _| !name.starts_with(PREFIX));
+    parameters
+}
+
+impl Distillation {
+    /// Adds fresh projections to the student's parameters.
+    pub fn new(teacher: Teacher, config: &TrainConfig, student: &AesaNet) -> Self {
+        let distill = config.distill.clone().unwrap_or_default();
+        let own_layers = config.model.encoder.encoder_layers as usize;
+        let pairs = match &distill.layers[..] {
+            [] => spread(own_layers, teacher.num_layers),
+            pairs => pairs.to_vec(),
+        };
+        let root = student.store.root() / PREFIX.trim_end_matches('.');
+        let (dim, their_dim) = (config.model.encoder.encoder_embed_dim, teacher.width);
+        let project = |(n, pair): (usize, [usize; 2])| {
+            (pair, Linear::with_default_init(&(&root / "projections" / n), dim, their_dim))
+        };
+        let pairs = if distill.hidden_weight > 0.0 { pairs } else { Vec::new() };
+        Self { teacher, config: distill, pairs: pairs.into_iter().enumerate().map(project).collect() }
+    }
+
+    /// The loss of a student on a batch of crops, in training mode. The teacher hears all of a crop, whatever chunks the
+    /// student has to do with.
+    pub fn loss(
+        &self,
+        student: &AesaNet,
+        loss: &mut Loss,
+        inputs: &Inputs,
+        Batch { clips, crops, chunking }: Batch<'_>,
+        rng: &mut Pcg64,
+    ) -> BatchLoss {
+        let features = inputs.features(clips, crops, rng).to_device(student.device()); // (B, F, 128)
+        let padding = || Inputs::padding(crops, student.device());
+        let mask = padding();
+        let (taught, truth) = tch::no_grad(|| {
+            let encoded = self.teacher.net.beats.forward(&features, mask.as_ref(), None, false);
+            let truth = self.teacher.net.head.forward(&encoded.hidden[1..], padding(), None, false);
+            (encoded.hidden, truth)
+        });
+        let encoded = student.beats.forward(&features, mask.as_ref(), chunking, true);
+        let prediction = student.head.forward(&encoded.hidden[1..], padding(), chunking, true);
+
+        let scores = truth.clip_scores() * 10.0; // (B, A)
+        let target = |n: i64| core::array::from_fn(|axis| scores.double_value(&[n, axis as i64]));
+        let targets: Vec<[f64; NUM_AXES]> = (0..crops.len() as i64).map(target).collect();
+        let domains: Vec<Option<Domain>> = crops.iter().map(|crop| clips[crop.clip].domain).collect();
+        let tokens = Some(&truth.token_scores);
+        let mut batch = loss.of(&prediction, Truth { targets: &targets, domains: &domains, tokens }, rng);
+        if !self.pairs.is_empty() {
+            let hidden = self.hidden_loss(&encoded.hidden, &taught, mask.as_ref());
+            batch.hidden = hidden.double_value(&[]);
+            batch.total += hidden * self.config.hidden_weight;
+        }
+        batch
+    }
+
+    /// Mean difference of the paired hidden states; the lists begin with the first block's input.
+    fn hidden_loss(
+        &self,
+        student: &[Tensor],
+        teacher: &[Tensor],
+        padding: Option<&padding::Padding>,
+    ) -> Tensor {
+        let differences = self.pairs.iter().map(|([own, theirs], projection)| {
+            let (x, y) = (projection.forward(&student[*own]), &teacher[*theirs]); // (B, T, D of the teacher)
+            let difference = match self.config.hidden_loss {
+                HiddenLoss::Mse => mean_over_width(&(x - y).square()), // (B, T, 1)
+                HiddenLoss::L1Cosine => {
+                    let cosine = Tensor::cosine_similarity(&x, y, 2, 1e-6).unsqueeze(2); // (B, T, 1)
+                    mean_over_width(&(x - y).abs()) + 1.0 - cosine // (B, T, 1)
+                }
+            };
+            padding::mean(&difference, padding).mean(Kind::Float)
+        });
+        let differences: Vec<Tensor> = differences.collect();
+        Tensor::stack(&differences, 0).mean(Kind::Float)
+    }
+}
+
+fn mean_over_width(x: &Tensor) -> Tensor {
+    x.mean_dim([-1].as_slice(), true, Kind::Float)
+}
+
+/// Blocks of the student and the teacher's at the same share of the way.
+fn spread(student: usize, teacher: usize) -> Vec<[usize; 2]> {
+    (1..=student).map(|n| [n, (n * teacher).div_ceil(student)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_spread_and_end_together() {
+        assert_eq!(spread(3, 3), [[1, 1], [2, 2], [3, 3]]);
+        assert_eq!(spread(2, 12), [[1, 6], [2, 12]]);
+        assert_eq!(spread(3, 4), [[1, 2], [2, 3], [3, 4]]);
+        assert_eq!(spread(2, 1), [[1, 1], [2, 1]]);
+    }
+
+    #[test]
+    fn differences_are_means_over_own_tokens() {
+        tch::manual_seed(1);
+        let config = TrainConfig {
+            model: aesa_export::ModelConfig::tiny(),
+            distill: Some(DistillConfig { hidden_loss: HiddenLoss::Mse, ..DistillConfig::default() }),
+            ..TrainConfig::default()
+        };
+        let (net, student) = (AesaNet::new(&config.model), AesaNet::new(&config.model));
+        let num_layers = config.model.encoder.encoder_layers as usize;
+        let width = config.model.encoder.encoder_embed_dim;
+        let teacher = Teacher { net, window_steps: 62, num_layers, width, weights: PathBuf::new() };
+        let mut distillation = Distillation::new(teacher, &config, &student);
+        for (_, projection) in &mut distillation.pairs {
+            tch::no_grad(|| {
+                projection.weight.copy_(&Tensor::eye(width, (Kind::Float, Device::Cpu)));
+                _ = projection.bias.zero_();
+            });
+        }
+        let states = |value: f64| -> Vec<Tensor> {
+            (0..=num_layers).map(|_| Tensor::full([1, 2, width], value, (Kind::Float, Device::Cpu))).collect()
+        };
+        let loss =
+            |d: &Distillation, a: f64, b: f64| d.hidden_loss(&states(a), &states(b), None).double_value(&[]);
+        assert!((loss(&distillation, 1.0, 3.0) - 4.0).abs() < 1e-5);
+        distillation.config.hidden_loss = HiddenLoss::L1Cosine;
+        assert!((loss(&distillation, 1.0, 3.0) - 2.0).abs() < 1e-5);
+        assert!((loss(&distillation, 1.0, -3.0) - (4.0 + 2.0)).abs() < 1e-5);
+        // The second token is padding, and differs.
+        let mut other = states(1.0);
+        other.iter_mut().for_each(|x| _ = x.narrow(1, 1, 1).fill_(100.0));
+        let padded: Vec<Tensor> = other.iter().map(|x| Tensor::cat(&[x, &states(1.0)[0]], 0)).collect();
+        let truth: Vec<Tensor> = (0..=num_layers).map(|_| Tensor::ones_like(&padded[0])).collect();
+        let padding = padding::Padding::of(&[1, 2], Device::Cpu);
+        let found = distillation.hidden_loss(&padded, &truth, padding.as_ref()).double_value(&[]);
+        assert!(found.abs() < 1e-5, "{found}");
+    }
+}

@@ -1,0 +1,175 @@
+//! A student learns from a teacher.
+
+use super::*;
+
+/// A smaller network than the one of [`CONFIG`].
+fn student_config() -> String {
+    CONFIG
+        .replace("id = 'tiny'", "id = 'student'")
+        .replace("encoder_embed_dim = 24", "encoder_embed_dim = 16")
+        .replace("encoder_layers = 2", "encoder_layers = 1")
+        .replace("lstm_dim = 8", "lstm_dim = 4")
+}
+
+/// A teacher trained on the corpus in `folder`, a folder of other clips without labels, and the student's config.
+fn prepare(folder: &Path) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    write_corpus(folder);
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    fs::write(path("student.toml"), student_config()).unwrap();
+    let teacher = path("teacher");
+    succeed(&["train", "--config", &path("config.toml"), "--corpus", &path("."), "--out", &teacher]);
+    fs::create_dir_all(folder.join("audio/more")).unwrap();
+    for n in 0..24 {
+        let name = if n % 2 == 0 { format!("{n}.wav") } else { format!("more/{n}.wav") };
+        write_clip(&folder.join("audio").join(name), 1000 + n, n as f32 / 24.0);
+    }
+    fs::write(folder.join("audio/notes.txt"), "no audio").unwrap();
+    teacher
+}
+
+fn validation_mse(run: &Path) -> Vec<f64> {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    let column = reader.headers().unwrap().iter().position(|name| name == "validation_mse").unwrap();
+    reader.records().map(|row| row.unwrap()[column].parse().unwrap()).collect()
+}
+
+#[test]
+fn a_student_comes_close_to_its_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (teacher, config, audio) = (prepare(folder.path()), path("student.toml"), path("audio"));
+    let run = path("student");
+    let start = ["distill", "--teacher", &teacher, "--config", &config, "--audio", &audio, "--out"];
+    let longer = ["--set", "epochs=25", "--set", "distill.validation_share=0.2"];
+    succeed(&[&start[..], &[&run], &longer].concat());
+    let mse = validation_mse(Path::new(&run));
+    let best = mse.iter().copied().fold(f64::INFINITY, f64::min);
+    // In standard deviations squared of the teacher's scores: a student that learns nothing stays at 1.
+    assert!(mse[0] > 2.0 * best && best < 0.4, "{mse:?}");
+
+    // A run folder like any other, smaller than the teacher's, without what only learning needed.
+    let weights = fs::read(folder.path().join("student/best.safetensors")).unwrap();
+    let names: Vec<String> = safetensors::SafeTensors::deserialize(&weights)
+        .unwrap()
+        .names()
+        .into_iter()
+        .map(str::to_string)
+        .collect();
+    assert!(names.iter().all(|name| name.starts_with("beats.") || name.starts_with("head.")), "{names:?}");
+    let parameters =
+        |run: &str| read_json(&Path::new(run).join("run.json"))["num_parameters"][1].as_u64().unwrap();
+    assert!(parameters(&run) * 10 < parameters(&teacher) * 9);
+    let of = |split: &str, model: &str| {
+        let json = path("report.json");
+        let corpus = path(".");
+        succeed(&["eval", "--model", model, "--corpus", &corpus, "--split", split, "--json", &json]);
+        read_json(Path::new(&json))["axes"]["PQ"]["utterance"]["srcc"].as_f64().unwrap()
+    };
+    // It never saw a label, and knows the order of the teacher's test clips.
+    assert!(of("test", &run) > 0.6);
+    let model = path("student.onnx");
+    succeed(&["export", "--run", &run, "--out", &model]);
+    assert!((of("test", &model) - of("test", &run)).abs() < 1e-6);
+
+    // Hidden states teach, too: with scores of no weight but the clip's, another student comes out, and the table tells.
+    let header = fs::read_to_string(folder.path().join("student/metrics.csv")).unwrap();
+    let hidden = header.lines().next().unwrap().split(',').position(|c| c == "train_hidden").unwrap();
+    let losses: Vec<f64> =
+        header.lines().skip(1).map(|row| row.split(',').nth(hidden).unwrap().parse().unwrap()).collect();
+    assert!(losses[24] < 0.7 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn an_interrupted_student_goes_on_to_the_same_weights() {
+    const EPOCHS: usize = 30;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (teacher, config, corpus) = (prepare(folder.path()), path("student.toml"), path("."));
+    let epochs = format!("epochs={EPOCHS}");
+    let start =
+        ["distill", "--teacher", &teacher, "--config", &config, "--corpus", &corpus, "--set", &epochs];
+    let (whole, killed) = (path("whole"), path("killed"));
+    succeed(&[&start[..], &["--out", &whole]].concat());
+    let resume = [&start[..], &["--resume", "--out", &killed]].concat();
+    let killed = folder.path().join("killed");
+    kill_after_three_epochs(&resume, &killed, EPOCHS);
+
+    // Another teacher in the same place.
+    let (best, other) = (folder.path().join("teacher/best.safetensors"), path("other"));
+    let kept = fs::read(&best).unwrap();
+    let train =
+        ["train", "--config", &path("config.toml"), "--corpus", &corpus, "--set", "seed=2", "--out", &other];
+    succeed(&[&train[..], &ONE_EPOCH].concat());
+    fs::copy(folder.path().join("other/best.safetensors"), &best).unwrap();
+    assert!(fail(&resume).contains("with other clips or another teacher"));
+    fs::write(&best, kept).unwrap();
+
+    succeed(&resume);
+    assert_eq!(metrics_of(&killed), metrics_of(&folder.path().join("whole")));
+    let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
+    assert!(weights("killed") == weights("whole"));
+}
+
+#[test]
+fn what_cannot_be_distilled_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (teacher, config, audio, out) =
+        (prepare(folder.path()), path("student.toml"), path("audio"), path("out"));
+    let distill = |teacher: &str, audio: &str, extra: &[&str]| {
+        let start = ["distill", "--teacher", teacher, "--config", &config, "--audio", audio, "--out", &out];
+        fail(&[&start[..], extra].concat())
+    };
+    assert!(distill(&path("nobody"), &audio, &[]).contains("is no run folder"));
+    fs::create_dir(path("empty")).unwrap();
+    let error = distill(&path("empty"), &audio, &[]);
+    assert!(error.contains("cannot use the teacher") && error.contains("config.toml"), "{error}");
+    assert!(distill(&teacher, &path("empty"), &[]).contains("no audio files (wav,"));
+    assert!(distill(&teacher, &path("audio/0.wav"), &[]).contains("names one file; two are needed"));
+    assert!(distill(&teacher, &path("nowhere"), &[]).contains("there is no such file or folder"));
+    for (setting, expected) in [
+        ("freeze_encoder=true", "a student's encoder has to learn"),
+        (
+            "distill.layers=[[1, 3]]",
+            "the pair [1, 3], but there are 1 blocks in the student and 2 in the teacher",
+        ),
+        ("window_steps=70", "window_steps, 70, exceeds the teacher's, 62"),
+        ("distill.hidden_loss=l3", "unknown variant `l3`"),
+        ("distill.strange=1", "unknown field `strange`"),
+        ("model.encoder.input_patch_size=8", "input_patch_size must be 16"),
+    ] {
+        let error = distill(&teacher, &audio, &["--set", setting]);
+        assert!(error.contains(expected), "{setting}: {error}");
+    }
+    assert!(!Path::new(&out).exists());
+
+    // A teacher with other tokens per step.
+    fs::create_dir(path("coarse")).unwrap();
+    for name in ["best.safetensors", "run.json"] {
+        fs::copy(Path::new(&teacher).join(name), folder.path().join("coarse").join(name)).unwrap();
+    }
+    let text = fs::read_to_string(Path::new(&teacher).join("config.toml")).unwrap();
+    fs::write(path("coarse/config.toml"), text.replace("input_patch_size = 16", "input_patch_size = 8"))
+        .unwrap();
+    let error = distill(&path("coarse"), &audio, &[]);
+    assert!(
+        error.contains("cannot use the teacher") && error.contains("input_patch_size must be 16"),
+        "{error}"
+    );
+
+    // A file that is no audio is named before anything is learned; without it the rest goes on.
+    fs::write(path("audio/broken.wav"), "no audio").unwrap();
+    let error = distill(&teacher, &audio, &[]);
+    assert!(error.contains("1 of 25 clips are missing or cannot be read"), "{error}");
+    assert!(fs::read_to_string(path("out/missing.txt")).unwrap().contains("broken.wav"));
+    let start = ["distill", "--teacher", &teacher, "--config", &config, "--audio", &audio, "--out", &out];
+    succeed(&[&start[..], &ONE_EPOCH, &["--allow-missing"]].concat());
+    let mut text = student_config();
+    text += "[distill]\nhidden_weight = 2.0\n";
+    fs::write(&config, text).unwrap();
+    assert!(
+        fail(&["train", "--config", &config, "--corpus", &path("."), "--out", &path("x")])
+            .contains("[distill]")
+    );
+}
