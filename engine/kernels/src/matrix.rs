@@ -111,6 +111,15 @@ impl<'a> MatrixMut<'a> {
         &mut self.data[i * self.stride..][..self.cols]
     }
 
+    /// The same memory, all of it, as `rows` rows of `cols` from its begin on.
+    ///
+    /// # Panics
+    /// If it does not hold them.
+    pub fn reshaped(self, rows: usize, cols: usize) -> Self {
+        assert!(rows * cols <= self.data.len());
+        Self { data: self.data, rows, cols, stride: cols }
+    }
+
     /// Some of the rows.
     ///
     /// # Panics
