@@ -5,59 +5,14 @@
 
 use core::hint::black_box;
 
-use aesa::model::{Labels, ModelInfo};
-use aesa::native::{AlignedBytes, Model};
-use aesa_export::{
-    AesaOptions, ChunkPolicy, EncoderConfig, HeadConfig, ModelConfig, Storage, random_tensors, write_aesa,
-};
+use aesa::native::Model;
+use aesa_benches::{CHUNK_STEPS, starter_sized};
+use aesa_export::Storage;
 use aesa_kernels::gemm_i8::{Int8Weights, QuantisedRows, quantise};
 use aesa_kernels::{Matrix, MatrixMut, gemm_f32, gemm_i8};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-const CHUNK_STEPS: usize = 6;
 const CHUNK_FEATURES: usize = CHUNK_STEPS * 16 * 128;
-
-/// The starter's sizes.
-fn config() -> ModelConfig {
-    let encoder = EncoderConfig {
-        embed_dim: 128,
-        encoder_embed_dim: 128,
-        encoder_layers: 3,
-        encoder_ffn_embed_dim: 384,
-        encoder_attention_heads: 4,
-        conv_pos: 32,
-        conv_pos_groups: 16,
-        num_buckets: 64,
-        max_distance: 256,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 64,
-        lstm_dim: 32,
-        shared_dim: 64,
-        attention_heads: 4,
-        ..HeadConfig::default()
-    };
-    ModelConfig { encoder, head }
-}
-
-fn file(storage: Storage) -> AlignedBytes {
-    let info = ModelInfo {
-        id: "random-starter".into(),
-        version: "0".into(),
-        target_mean: [5.0; 4],
-        target_std: [1.0; 4],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "0".into(),
-    };
-    let config = config();
-    let chunks = Some(ChunkPolicy { chunk_steps: CHUNK_STEPS, left_steps: 12 });
-    let tensors = random_tensors(&config, 1).expect("the sizes fit");
-    let bytes =
-        write_aesa(&config, &tensors, &info, &AesaOptions { storage, chunks }).expect("the sizes fit");
-    AlignedBytes::from(bytes.as_slice())
-}
 
 fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect()
@@ -69,7 +24,7 @@ fn chunk(c: &mut Criterion) {
     group.throughput(Throughput::Elements((CHUNK_STEPS * 16) as u64));
     let features = numbers(CHUNK_FEATURES);
     for (name, storage) in [("starter sizes, int8", Storage::Int8), ("starter sizes, f32", Storage::F32)] {
-        let file = file(storage);
+        let file = starter_sized(storage);
         let model = Model::from_bytes(&file).expect("the file was just written");
         let mut stream = model.stream();
         // As many chunks as a token sees, so that each timed one has a whole past.

@@ -3,42 +3,15 @@
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::Scores;
 use aesa::{Labels, ModelInfo, Network};
-use aesa_export::{
-    AesaOptions, ChunkPolicy, EncoderConfig, HeadConfig, ModelConfig, Storage, random_tensors, write_aesa,
-    write_onnx,
-};
+use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa, write_onnx};
 use aesa_tests::project;
 use aesa_tract::TractModel;
 
-/// The shipped model's sizes; its weights are in its ONNX file only in combined form, so these are random.
-fn config() -> ModelConfig {
-    let encoder = EncoderConfig {
-        embed_dim: 128,
-        encoder_embed_dim: 128,
-        encoder_layers: 3,
-        encoder_ffn_embed_dim: 384,
-        encoder_attention_heads: 4,
-        conv_pos: 32,
-        conv_pos_groups: 16,
-        num_buckets: 64,
-        max_distance: 256,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 64,
-        lstm_dim: 32,
-        shared_dim: 64,
-        attention_heads: 4,
-        ..HeadConfig::default()
-    };
-    ModelConfig { encoder, head }
-}
-
 fn scores(file: &[u8], features: &[f32]) -> Vec<Scores> {
     let file = AlignedBytes::from(file);
-    let (model, mut scores) = (Model::from_bytes(&file).unwrap(), Vec::new());
+    let (model, mut scores) = (Model::from_bytes(&file).expect("the file was just written"), Vec::new());
     let mut stream = model.stream();
-    stream.push(features, |s| scores.push(s)).unwrap();
+    stream.push(features, |s| scores.push(s)).expect("the features are finite");
     stream.finish(|s| scores.push(s));
     scores
 }
@@ -53,7 +26,8 @@ fn differences(a: &[Scores], b: &[Scores]) -> (f32, f32) {
 
 #[test]
 fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
-    let (config, window_steps) = (config(), 62);
+    // The shipped model's sizes; its weights are in its ONNX file only in combined form, so these are random.
+    let (config, window_steps) = (ModelConfig::starter(), 62);
     let info = ModelInfo {
         id: "random".into(),
         version: "0".into(),

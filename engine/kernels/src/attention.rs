@@ -95,7 +95,7 @@ fn weights<'s>(
     let mut scores = MatrixMut::new(&mut scratch[..num_queries * num_keys], num_keys);
     let mut sums = [0.0; QUERY_TILE];
     gemm(queries, keys.keys, None, &mut scores);
-    for i in 0..num_queries {
+    for (i, sum) in sums[..num_queries].iter_mut().enumerate() {
         let row = scores.row_mut(i);
         row.iter_mut().for_each(|s| *s *= keys.scale);
         if let Some(bias) = &keys.bias {
@@ -104,7 +104,7 @@ fn weights<'s>(
         }
         let max = lanes::max(row);
         row.iter_mut().for_each(|s| *s = exp(*s - max));
-        sums[i] = lanes::sum(row);
+        *sum = lanes::sum(row);
     }
     (scores, sums)
 }

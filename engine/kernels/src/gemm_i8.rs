@@ -89,12 +89,14 @@ pub struct QuantisedRows<'a> {
 pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     let (m, n) = (x.scales.len(), w.num_outputs());
     assert!(c.num_rows() == m && c.num_cols() == n && bias.is_none_or(|bias| bias.len() == n));
+    // Once, since clearing them for every pair would take longer than a short sum.
+    let (mut wide, mut sums) = ([[0; DEPTH]; 2], [[0; 2]; MAX_ROWS]);
     for first in (0..m).step_by(MAX_ROWS) {
         let count = MAX_ROWS.min(m - first);
         for j in (0..n).step_by(2) {
             // An odd count ends with a row taken twice.
             let pair = [j, (j + 1).min(n - 1)];
-            let sums = sums(x, first, count, pair.map(|j| w.row(j)));
+            sum_pair(x, first, pair.map(|j| w.row(j)), &mut wide, &mut sums[..count]);
             for (i, sums) in (first..).zip(&sums[..count]) {
                 let row = c.row_mut(i);
                 for (&j, &sum) in pair.iter().zip(sums) {
@@ -106,26 +108,30 @@ pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
     }
 }
 
-/// The sums of rows `first..first + count` with two weight rows.
+/// The `sums` of the rows from `first` on with two weight rows; `wide` is for these in 16 bits.
 #[inline]
-fn sums(x: QuantisedRows<'_>, first: usize, count: usize, w: [&[i8]; 2]) -> [[i32; 2]; MAX_ROWS] {
-    let mut sums = [[0; 2]; MAX_ROWS];
-    let mut wide = [[0_i16; DEPTH]; 2];
+fn sum_pair(
+    x: QuantisedRows<'_>,
+    first: usize,
+    w: [&[i8]; 2],
+    wide: &mut [[i16; DEPTH]; 2],
+    sums: &mut [[i32; 2]],
+) {
+    sums.fill([0; 2]);
     let inputs = w[0].len();
     for begin in (0..inputs).step_by(DEPTH) {
         let depth = DEPTH.min(inputs - begin);
         for (wide, w) in wide.iter_mut().zip(w) {
             wide.iter_mut().zip(&w[begin..begin + depth]).for_each(|(wide, w)| *wide = i16::from(*w));
         }
-        let [u, v] = &wide;
-        for (i, sums) in (first..).zip(&mut sums[..count]) {
+        let [u, v] = &*wide;
+        for (i, sums) in (first..).zip(&mut *sums) {
             let row = &x.data[i * x.stride + begin..][..depth];
             let [s, t] = dots(row, &u[..depth], &v[..depth]);
             sums[0] += s;
             sums[1] += t;
         }
     }
-    sums
 }
 
 #[inline]

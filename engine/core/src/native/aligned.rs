@@ -2,7 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ops::Deref;
+use core::ops::{Deref, DerefMut};
 
 /// Bytes that begin at a multiple of 8, which [`Model::from_bytes`](super::Model::from_bytes) asks for and a `Vec<u8>` does not promise.
 #[derive(Clone, Debug)]
@@ -16,17 +16,12 @@ impl AlignedBytes {
     pub fn zeros(len: usize) -> Self {
         Self { words: vec![0; len.div_ceil(size_of::<u64>())], len }
     }
-
-    /// To write to.
-    pub fn as_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
-    }
 }
 
 impl From<&[u8]> for AlignedBytes {
     fn from(bytes: &[u8]) -> Self {
         let mut aligned = Self::zeros(bytes.len());
-        aligned.as_mut().copy_from_slice(bytes);
+        aligned.copy_from_slice(bytes);
         aligned
     }
 }
@@ -36,5 +31,11 @@ impl Deref for AlignedBytes {
 
     fn deref(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.len]
+    }
+}
+
+impl DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
     }
 }

@@ -3,34 +3,7 @@
 use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::Scores;
-use aesa_export::{
-    AesaOptions, ChunkPolicy, EncoderConfig, HeadConfig, ModelConfig, Storage, Tensors, random_tensors,
-    write_aesa,
-};
-
-/// The sizes of the model that ships.
-pub(crate) fn starter() -> ModelConfig {
-    let encoder = EncoderConfig {
-        embed_dim: 128,
-        encoder_embed_dim: 128,
-        encoder_layers: 3,
-        encoder_ffn_embed_dim: 384,
-        encoder_attention_heads: 4,
-        conv_pos: 32,
-        conv_pos_groups: 16,
-        num_buckets: 64,
-        max_distance: 256,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 64,
-        lstm_dim: 32,
-        shared_dim: 64,
-        attention_heads: 4,
-        ..HeadConfig::default()
-    };
-    ModelConfig { encoder, head }
-}
+use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, Tensors, random_tensors, write_aesa};
 
 pub(crate) fn info() -> ModelInfo {
     ModelInfo {

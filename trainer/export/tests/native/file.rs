@@ -43,7 +43,7 @@ fn edited(file: &[u8], edit: impl FnOnce(&mut AlignedBytes)) -> AlignedBytes {
     edit(&mut copy);
     if copy.len() >= HEADER_BYTES {
         let sum = checksum(&copy).to_le_bytes();
-        copy.as_mut()[offset::CHECKSUM..][..4].copy_from_slice(&sum);
+        copy[offset::CHECKSUM..][..4].copy_from_slice(&sum);
     }
     copy
 }
@@ -64,7 +64,7 @@ impl Random {
 fn every_flipped_bit_is_an_error() {
     let mut file = file(&smallest(), Storage::Int8, Some((1, 1)));
     for bit in 0..file.len() * 8 {
-        file.as_mut()[bit / 8] ^= 1 << (bit % 8);
+        file[bit / 8] ^= 1 << (bit % 8);
         let error = Model::from_bytes(&file).map(|_| ()).expect_err("a damaged file must be refused");
         let expected = match bit / 8 {
             0..8 => matches!(error, ModelError::NotAModel),
@@ -73,7 +73,7 @@ fn every_flipped_bit_is_an_error() {
             _ => matches!(error, ModelError::Checksum),
         };
         assert!(expected, "bit {bit}: {error}");
-        file.as_mut()[bit / 8] ^= 1 << (bit % 8);
+        file[bit / 8] ^= 1 << (bit % 8);
     }
     Model::from_bytes(&file).unwrap();
 }
@@ -104,7 +104,7 @@ fn made_up_files_never_panic() {
                 // Sizes, then the table and metadata, then all.
                 let end = [HEADER_BYTES, tables, file.len()][random.next(3)];
                 let at = offset::NUM_TENSORS + random.next(end - offset::NUM_TENSORS);
-                copy.as_mut()[at] = match random.next(3) {
+                copy[at] = match random.next(3) {
                     0 => random.next(256) as u8,
                     1 => copy[at] ^ 1 << random.next(8),
                     _ => [0, 1, 0x7f, 0x80, 0xff][random.next(5)],
@@ -146,7 +146,7 @@ fn random_bytes_are_refused() {
 fn bytes_at_an_odd_address_are_refused() {
     let file = file(&smallest(), Storage::Int8, Some((1, 1)));
     let mut shifted = AlignedBytes::zeros(file.len() + 1);
-    shifted.as_mut()[1..].copy_from_slice(&file);
+    shifted[1..].copy_from_slice(&file);
     assert_eq!(Model::from_bytes(&shifted[1..]).map(|_| ()), Err(ModelError::Alignment));
 }
 
@@ -154,7 +154,7 @@ fn bytes_at_an_odd_address_are_refused() {
 fn each_refusal_says_why() {
     let file = file(&smallest(), Storage::F32, Some((2, 1)));
     let word = |at: usize, value: u32| {
-        let edited = edited(&file, |copy| copy.as_mut()[at..at + 4].copy_from_slice(&value.to_le_bytes()));
+        let edited = edited(&file, |copy| copy[at..at + 4].copy_from_slice(&value.to_le_bytes()));
         Model::from_bytes(&edited).map(|_| ()).unwrap_err()
     };
     let size = |i: usize, value: u32| word(offset::SIZES + 4 * i, value);

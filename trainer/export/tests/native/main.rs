@@ -8,7 +8,7 @@ mod reference;
 use aesa::native::{Model, Policy, StreamError};
 use aesa::score::Scores;
 use aesa_export::{ModelConfig, Storage, write_onnx};
-use common::{features, file, info, score, starter, weights, worst};
+use common::{features, file, info, score, weights, worst};
 use reference::{Mask, frame_scores};
 use tract_onnx::prelude::*;
 
@@ -29,7 +29,7 @@ fn in_tract(config: &ModelConfig, features: &[f32]) -> Vec<[f64; 4]> {
 
 #[test]
 fn full_context_equals_tract() {
-    for config in [ModelConfig::tiny(), starter()] {
+    for config in [ModelConfig::tiny(), ModelConfig::starter()] {
         let file = file(&config, Storage::F32, None);
         let model = Model::from_bytes(&file).unwrap();
         assert_eq!(model.policy(), Policy::Windowed { window_steps: 62 });
@@ -170,7 +170,7 @@ fn what_is_not_features_is_refused() {
 /// The bounds of docs/SPEC.md, "Quantisation", hold on these random weights, too; f16 caches are part of it.
 #[test]
 fn int8_is_near_f32() {
-    let config = starter();
+    let config = ModelConfig::starter();
     let features = features(16 * 62);
     for chunks in [None, Some((6, 12))] {
         let (wide, narrow) = (file(&config, Storage::F32, chunks), file(&config, Storage::Int8, chunks));
@@ -188,7 +188,7 @@ fn int8_is_near_f32() {
 /// What the model that ships may take at most, in chunks of 0.96 s that see 1.92 s before.
 #[test]
 fn starter_sizes_fit_a_microcontroller() {
-    let file = file(&starter(), Storage::Int8, Some((6, 12)));
+    let file = file(&ModelConfig::starter(), Storage::Int8, Some((6, 12)));
     let memory = Model::from_bytes(&file).unwrap().memory_required();
     println!(
         "{memory:?}, {} KiB of RAM, {} KiB of flash",
