@@ -34,7 +34,7 @@ if cargo tree --locked -p aesa-cli -e normal,build --prefix none | grep -E '^(tc
 fi
 
 step "the core builds without std, with and without an allocator"
-cargo build --release --locked -p aesa --no-default-features
+cargo build --release --locked -p aesa -p aesa-kernels --no-default-features
 cargo build --release --locked -p aesa --no-default-features --features alloc
 
 step "libtorch"
@@ -49,7 +49,7 @@ step "lints"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa -p aesa-media -p aesa-tract
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract
 
 step "tests"
 cargo test --release --locked --workspace 2>&1 | tee "$log"

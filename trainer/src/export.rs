@@ -1,11 +1,12 @@
-//! From a run folder to an ONNX file that is checked against the network it came from.
+//! From a run folder to an ONNX file or a `model.aesa` that is checked against the network it came from.
 
 use std::path::Path;
 
 use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
+use aesa::native::{AlignedBytes, Model};
 use aesa::score::{FRAMES_PER_STEP, Scores};
-use aesa_export::Tensors;
+use aesa_export::{AesaOptions, Storage, Tensors, write_aesa};
 use aesa_tract::TractModel;
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng};
@@ -21,6 +22,12 @@ use crate::weights;
 /// The largest difference of a score (0 to 10) that export accepts between libtorch and tract.
 pub const PARITY_TOLERANCE: f32 = 1e-4;
 
+/// What int8 may change on real clips, on average: docs/SPEC.md, "Quantisation".
+const MAX_MEAN_DIFFERENCE: f32 = 0.05;
+
+/// What int8 may change on real clips at most.
+const MAX_DIFFERENCE: f32 = 0.2;
+
 /// Writes a run's best weights as ONNX, reads the file back with tract, and compares the frame and clip
 /// scores of `more_clips` (16 kHz mono) and of built-in clips: 10 s of tones and noise, a short one, silence.
 /// Gives the largest difference; the file is there only if it is at most [`PARITY_TOLERANCE`].
@@ -29,20 +36,122 @@ pub const PARITY_TOLERANCE: f32 = 1e-4;
 /// Where the run cannot be read, the file cannot be written, or the scores differ.
 pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>]) -> Result<f32> {
     let (config, net) = (run.config()?, run.network()?);
-    let bytes = std::fs::read(run.weights_path()).context("cannot read best.safetensors")?;
-    let onnx =
-        aesa_export::write_onnx(&config.model, &Tensors::from_safetensors(&bytes)?, &model_info(run)?)?;
+    let onnx = aesa_export::write_onnx(&config.model, &tensors(run)?, &model_info(run)?)?;
     let model = TractModel::from_bytes(&onnx)?;
+    let scores = |features: &[f32]| frame_scores(&mut model.session(), features);
+    let worst = check(&net, scores, more_clips, config.window_steps)?;
+    weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
+    Ok(worst)
+}
+
+/// What [`export_aesa`] found.
+#[derive(Clone, Copy, Debug)]
+pub struct AesaReport {
+    /// The largest difference of a score between libtorch and the native engine in f32 with windows.
+    pub parity: f32,
+    /// What the file's storage changes under its own policy, all clips and frames: mean and largest difference.
+    pub storage: Difference,
+    /// The same for the clips given beside the built-in ones.
+    pub real: Difference,
+    /// What the file asks of a device.
+    pub memory: aesa::native::MemoryRequired,
+}
+
+/// Absolute differences of frame scores, 0 to 10.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Difference {
+    /// Their mean.
+    pub mean: f32,
+    /// The largest.
+    pub max: f32,
+}
+
+/// As [`export`], a `model.aesa`. The network is checked in f32 with windows against libtorch; the file as it is written
+/// (int8, chunked) against the same in f32, and on `more_clips` it must be within docs/SPEC.md's bounds, "Quantisation".
+///
+/// # Errors
+/// As [`export`].
+pub fn export_aesa(
+    run: &RunFolder,
+    out: &Path,
+    more_clips: &[Vec<f32>],
+    options: &AesaOptions,
+) -> Result<AesaReport> {
+    let (config, net, info, tensors) = (run.config()?, run.network()?, model_info(run)?, tensors(run)?);
+    let write = |options: &AesaOptions| {
+        let bytes = write_aesa(&config.model, &tensors, &info, options)?;
+        Ok::<_, aesa_export::ExportError>(AlignedBytes::from(bytes.as_slice()))
+    };
+    let windowed = write(&AesaOptions { storage: Storage::F32, chunks: None })?;
+    let exact = write(&AesaOptions { storage: Storage::F32, ..*options })?;
+    let file = write(options)?;
+    let [windowed, exact, model] = [&windowed, &exact, &file].map(|bytes| Model::from_bytes(bytes));
+    let (windowed, exact, model) = (windowed?, exact?, model?);
+    let parity = check(&net, |features| native_scores(&windowed, features), more_clips, config.window_steps)?;
+    let (mut all, mut real) = (Vec::new(), Vec::new());
+    let built_in = built_in_clips();
+    for (n, clip) in built_in.iter().chain(more_clips).enumerate() {
+        let features = normalised_fbank(clip);
+        let pairs = native_scores(&exact, &features)?.into_iter().zip(native_scores(&model, &features)?);
+        let differences = pairs.flat_map(|(a, b)| a.0.into_iter().zip(b.0)).map(|(a, b)| (a - b).abs());
+        all.extend(differences.clone());
+        if n >= built_in.len() {
+            real.extend(differences);
+        }
+    }
+    let report = AesaReport {
+        parity,
+        storage: difference(&all),
+        real: difference(&real),
+        memory: model.memory_required(),
+    };
+    ensure!(
+        report.real.mean <= MAX_MEAN_DIFFERENCE && report.real.max <= MAX_DIFFERENCE,
+        "storing the weights this way changes the scores of the check clips by {:.3} on average and by up to \
+         {:.3}, more than {MAX_MEAN_DIFFERENCE} and {MAX_DIFFERENCE}; --dtype f32 keeps them",
+        report.real.mean,
+        report.real.max
+    );
+    weights::replace(out, |path| Ok(std::fs::write(path, &*file)?))?;
+    Ok(report)
+}
+
+fn tensors(run: &RunFolder) -> Result<Tensors> {
+    let bytes = std::fs::read(run.weights_path()).context("cannot read best.safetensors")?;
+    Ok(Tensors::from_safetensors(&bytes)?)
+}
+
+fn native_scores(model: &Model<'_>, features: &[f32]) -> Result<Vec<Scores>> {
+    let (mut stream, mut scores) = (model.stream(), Vec::new());
+    stream.push(features, |s| scores.push(s))?;
+    stream.finish(|s| scores.push(s));
+    Ok(scores)
+}
+
+fn difference(values: &[f32]) -> Difference {
+    let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
+    Difference {
+        mean: (sum / values.len().max(1) as f64) as f32,
+        max: values.iter().copied().fold(0.0, f32::max),
+    }
+}
+
+/// The largest difference between the network's and a runtime's frame scores on the built-in and other clips.
+fn check(
+    net: &AesaNet,
+    mut scores: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
+    more_clips: &[Vec<f32>],
+    window_steps: usize,
+) -> Result<f32> {
     let mut worst = 0.0_f32;
     for clip in built_in_clips().iter().chain(more_clips) {
-        worst = worst.max(difference(&net, &model, clip, config.window_steps)?);
+        worst = worst.max(parity(net, &mut scores, clip, window_steps)?);
     }
     ensure!(
         worst <= PARITY_TOLERANCE,
         "the exported model is wrong: its scores differ from the trained network's by up to {worst}, \
          more than {PARITY_TOLERANCE}"
     );
-    weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
     Ok(worst)
 }
 
@@ -67,11 +176,16 @@ pub fn model_info(run: &RunFolder) -> Result<ModelInfo> {
 }
 
 /// The largest difference of a frame score or of the clip score.
-fn difference(net: &AesaNet, model: &TractModel, clip: &[f32], window_steps: usize) -> Result<f32> {
+fn parity(
+    net: &AesaNet,
+    scores: &mut impl FnMut(&[f32]) -> Result<Vec<Scores>>,
+    clip: &[f32],
+    window_steps: usize,
+) -> Result<f32> {
     let features = normalised_fbank(clip);
     let step = FRAMES_PER_STEP * NUM_MEL_BINS;
     let features = &features[..features.len() / step * step];
-    let actual = frame_scores(&mut model.session(), features)?;
+    let actual = scores(features)?;
     let mut expected = Vec::new();
     for window in features.chunks(window_steps * step) {
         expected.extend(tch_frame_scores(net, window)?);

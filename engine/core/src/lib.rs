@@ -17,7 +17,8 @@
 //!    '------- scorer: owns the state, feeds the stages ------'
 //! ```
 //!
-//! A network is anything that implements [`Network`]; the crate `aesa-tract` runs aesa models. Here, a stand-in:
+//! A network is anything that implements [`Network`]; the crate `aesa-tract` runs aesa models from ONNX, [`native`] those in
+//! its own format. Here, a stand-in:
 //!
 //! ```
 //! # #[cfg(feature = "alloc")] {
@@ -99,6 +100,8 @@ pub mod window;
 #[cfg(feature = "alloc")]
 #[rustfmt::skip]
 pub mod encoder;
+#[rustfmt::skip]
+pub mod native;
 pub mod pool;
 pub mod score;
 #[cfg(feature = "alloc")]

@@ -69,6 +69,30 @@ pub struct HeadConfig {
 }
 
 impl ModelConfig {
+    /// The sizes of the small model that ships, `starter`.
+    pub fn starter() -> Self {
+        let encoder = EncoderConfig {
+            embed_dim: 128,
+            encoder_embed_dim: 128,
+            encoder_layers: 3,
+            encoder_ffn_embed_dim: 384,
+            encoder_attention_heads: 4,
+            conv_pos: 32,
+            conv_pos_groups: 16,
+            num_buckets: 64,
+            max_distance: 256,
+            ..EncoderConfig::default()
+        };
+        let head = HeadConfig {
+            adapter_dim: 64,
+            lstm_dim: 32,
+            shared_dim: 64,
+            attention_heads: 4,
+            ..HeadConfig::default()
+        };
+        Self { encoder, head }
+    }
+
     /// The smallest network with every part, to test with.
     pub fn tiny() -> Self {
         let encoder = EncoderConfig {

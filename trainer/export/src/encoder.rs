@@ -92,7 +92,7 @@ fn positional_convolution(
 }
 
 /// `g * v / ||v||`, the norm taken per kernel position: `torch.nn.utils.weight_norm` with `dim=2`.
-fn weight_normed(t: &Tensors, shape: &[usize; 3]) -> Result<Vec<f32>, ExportError> {
+pub(crate) fn weight_normed(t: &Tensors, shape: &[usize; 3]) -> Result<Vec<f32>, ExportError> {
     let kernel = shape[2];
     let gain = t.expect("beats.encoder.pos_conv.0.weight_g", &[1, 1, kernel])?;
     let direction = t.expect("beats.encoder.pos_conv.0.weight_v", shape)?;
@@ -132,7 +132,7 @@ fn position_bias(
 }
 
 /// The bias by head and distance `-max_distance..=max_distance`: `[heads, 2 * max_distance + 1]`.
-fn bias_table(config: &EncoderConfig, t: &Tensors) -> Result<Vec<f32>, ExportError> {
+pub(crate) fn bias_table(config: &EncoderConfig, t: &Tensors) -> Result<Vec<f32>, ExportError> {
     let (buckets, heads) = (config.num_buckets as usize, config.encoder_attention_heads as usize);
     let weight =
         t.expect("beats.encoder.layers.0.self_attn.relative_attention_bias.weight", &[buckets, heads])?;
@@ -281,15 +281,18 @@ fn gated(
     Ok(g.mul(&format!("{name}.gated_bias"), &gate, bias)) // [heads, tokens, tokens]
 }
 
+/// `grep_linear(query).view(2, 4).sum(-1)` as two maps from one head's query `[head_dim]` to `[1]`.
+pub(crate) fn head_gates(t: &Tensors, name: &str, head_dim: usize) -> Result<[Linear; 2], ExportError> {
+    let grep = Linear::read(t, &format!("{name}.grep_linear"), head_dim, 8)?;
+    let sum = Linear { inputs: 4, weight: vec![1.0; 4], bias: vec![0.0] };
+    Ok([0, 1].map(|half| grep.rows(4 * half, 4).then(&sum)))
+}
+
 /// `grep_linear(query).view(2, 4).sum(-1)` as two maps from all heads' queries `[width]` to `[heads]`.
 fn gate_maps(config: &EncoderConfig, t: &Tensors, name: &str) -> Result<[Linear; 2], ExportError> {
     let (width, heads) = (config.encoder_embed_dim as usize, config.encoder_attention_heads as usize);
     let head_dim = width / heads;
-    let grep = Linear::read(t, &format!("{name}.grep_linear"), head_dim, 8)?;
-    Ok([0, 1].map(|half| {
-        let rows = grep.rows(4 * half, 4);
-        let sum = Linear { inputs: 4, weight: vec![1.0; 4], bias: vec![0.0] };
-        let one_head = rows.then(&sum); // [head_dim] to [1]
+    Ok(head_gates(t, name, head_dim)?.map(|one_head| {
         let mut weight = vec![0.0; heads * width];
         for head in 0..heads {
             weight[head * width + head * head_dim..][..head_dim].copy_from_slice(&one_head.weight);

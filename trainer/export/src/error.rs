@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use aesa::native::ModelError;
 use safetensors::SafeTensorError;
 
 /// Why a model could not be read or written.
@@ -37,6 +38,8 @@ pub enum ExportError {
         /// The tensor's name.
         name: String,
     },
+    /// The native engine cannot run a network of these sizes.
+    Native(ModelError),
     /// The bytes are not a safetensors file.
     Safetensors(SafeTensorError),
 }
@@ -51,6 +54,7 @@ impl fmt::Display for ExportError {
             }
             Self::NotF32 { name } => write!(f, "tensor {name} is not stored as f32"),
             Self::NotFinite { name } => write!(f, "tensor {name} holds NaN or infinity"),
+            Self::Native(_) => f.write_str("the native engine cannot run this model"),
             Self::Safetensors(_) => f.write_str("not a readable safetensors file"),
         }
     }
@@ -60,6 +64,7 @@ impl core::error::Error for ExportError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Safetensors(e) => Some(e),
+            Self::Native(e) => Some(e),
             _ => None,
         }
     }

@@ -91,7 +91,7 @@ fn layer_sum(
     sum.ok_or(ExportError::Config { reason: "encoder_layers is at least 1" })
 }
 
-fn softmax(values: &[f32]) -> Vec<f64> {
+pub(crate) fn softmax(values: &[f32]) -> Vec<f64> {
     let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exp: Vec<f64> = values.iter().map(|&v| f64::from(v - max).exp()).collect();
     let sum: f64 = exp.iter().sum();
@@ -175,7 +175,12 @@ fn branch(
 
 /// Value, output and score projections as one map to `[heads]`, whose weighted values sum to the logit less the bias
 /// returned beside it.
-fn value_maps(t: &Tensors, name: &str, value: &Linear, heads: usize) -> Result<(Linear, f32), ExportError> {
+pub(crate) fn value_maps(
+    t: &Tensors,
+    name: &str,
+    value: &Linear,
+    heads: usize,
+) -> Result<(Linear, f32), ExportError> {
     let width = value.inputs;
     let output = Linear::read(t, &format!("{name}.attention.out_proj"), width, width)?;
     let score = output.then(&Linear::read(t, &format!("{name}.score"), width, 1)?); // [width] to [1]

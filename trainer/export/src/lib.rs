@@ -1,12 +1,14 @@
-//! Writes AESA-Net to ONNX: from named tensors, without libtorch.
+//! Writes AESA-Net to ONNX and to `model.aesa`: from named tensors, without libtorch.
 //!
 //! ```text
 //!  model.safetensors --> Tensors --> parameters.rs --> encoder.rs --> head.rs --> onnx.rs --> model.onnx
 //!                        named       every name and    BEATs          AESA-Net    metadata,
 //!                        f32 arrays  shape is checked  [tokens, d]    scores      hash, bytes
+//!                                         '--> native.rs ---------> aesa_file.rs --> model.aesa
+//!                                              tensors in order     f32 or int8
 //! ```
 //!
-//! The file needs standard `ai.onnx` operators only (opset 17), so any ONNX runtime loads it. Its input `fbank` is
+//! The ONNX file needs standard `ai.onnx` operators only (opset 17), so any ONNX runtime loads it. Its input `fbank` is
 //! `[1, num_frames, 128]` with a free `num_frames`; its outputs are `frame_scores` `[1, num_steps, 4]` and
 //! `clip_scores` `[1, 4]`, 0 to 10, in the order of [`aesa::score::Axis::ALL`].
 //!
@@ -30,18 +32,22 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod aesa_file;
 mod config;
 mod encoder;
 mod error;
 mod graph;
 mod head;
 mod linear;
+mod native;
 mod onnx;
 mod parameters;
 mod tensors;
 
+pub use aesa_file::Storage;
 pub use config::{EncoderConfig, HeadConfig, ModelConfig};
 pub use error::ExportError;
+pub use native::{AesaOptions, ChunkPolicy, KEY_CHUNK_STEPS, KEY_LEFT_STEPS, write_aesa};
 pub use onnx::{
     ExportOptions, KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with,
 };

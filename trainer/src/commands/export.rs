@@ -2,25 +2,37 @@
 
 use std::path::PathBuf;
 
-use aesa_trainer::export::export;
+use aesa_export::{AesaOptions, ChunkPolicy, Storage};
+use aesa_trainer::export::{export, export_aesa};
 use aesa_trainer::run::RunFolder;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
-/// Writes a run's best weights as model.onnx, and checks the file.
+/// Writes a run's best weights as model.onnx or model.aesa, and checks the file.
 ///
-/// The file is read back by the runtime that `aesa score` uses. Only if its frame and clip scores equal the
-/// trained network's within 1e-4 on the check clips is it written.
+/// The file is read back by the runtime that will use it: tract for .onnx, the native engine for .aesa. Only if its
+/// frame and clip scores in f32 equal the trained network's within 1e-4 on the check clips is it written. int8 must also
+/// stay within 0.05 on average and 0.2 at most of f32 on the clips given by --check.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   aesa-trainer export --run runs/starter-1 --out model.onnx --check talk.wav
-  aesa score --model model.onnx talk.wav")]
+  aesa score --model model.onnx talk.wav
+  aesa-trainer export --run runs/starter-1 --out model.aesa --chunk-steps 6 --left-steps 12 --check talk.wav")]
 pub(crate) struct Arguments {
     /// Run folder of `aesa-trainer train`
     #[arg(long, value_name = "RUNDIR")]
     run: PathBuf,
-    /// File to write
-    #[arg(long, value_name = "FILE.onnx")]
+    /// File to write; the format is that of its extension, .onnx or .aesa
+    #[arg(long, value_name = "FILE.onnx|FILE.aesa")]
     out: PathBuf,
+    /// How weights are stored [default: int8 in .aesa, f32 in .onnx]
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+    /// .aesa: hear the clip in chunks of this many steps of 160 ms, in place of windows
+    #[arg(long, value_name = "STEPS", requires = "left_steps")]
+    chunk_steps: Option<usize>,
+    /// .aesa: steps before its chunk that a token sees, rounded up to whole chunks
+    #[arg(long, value_name = "STEPS", requires = "chunk_steps")]
+    left_steps: Option<usize>,
     /// More audio to check with, beside the built-in clips; may be repeated
     #[arg(long, value_name = "AUDIO")]
     check: Vec<PathBuf>,
@@ -31,7 +43,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         aesa_media::read_mono_16k(path).with_context(|| format!("cannot read {}", path.display()))
     };
     let clips = arguments.check.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let worst = export(&RunFolder::open(&arguments.run), &arguments.out, &clips)?;
-    println!("wrote {}; largest difference of a score: {worst:.1e}", arguments.out.display());
+    let (run, out) = (RunFolder::open(&arguments.run), &arguments.out);
+    match out.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => {
+            ensure!(arguments.dtype != Some(Dtype::Int8), "int8 is written to .aesa files only");
+            ensure!(arguments.chunk_steps.is_none(), "chunks are written to .aesa files only");
+            let worst = export(&run, out, &clips)?;
+            println!("wrote {}; largest difference of a score: {worst:.1e}", out.display());
+        }
+        Some("aesa") => {
+            let report = export_aesa(&run, out, &clips, &arguments.aesa_options())?;
+            let (memory, storage, real) = (report.memory, report.storage, report.real);
+            println!("wrote {}; largest difference of a score in f32: {:.1e}", out.display(), report.parity);
+            println!("as stored, from f32: mean {:.4}, largest {:.4}", storage.mean, storage.max);
+            if !clips.is_empty() {
+                println!("of these the clips of --check: mean {:.4}, largest {:.4}", real.mean, real.max);
+            }
+            println!("{} bytes of flash, {} bytes of RAM per stream", memory.flash_bytes, memory.ram_bytes());
+        }
+        _ => bail!("{}: the file's name must end in .onnx or .aesa", out.display()),
+    }
     Ok(())
+}
+
+impl Arguments {
+    fn aesa_options(&self) -> AesaOptions {
+        let storage = if self.dtype == Some(Dtype::F32) { Storage::F32 } else { Storage::Int8 };
+        let steps = self.chunk_steps.zip(self.left_steps);
+        let chunks = steps.map(|(chunk_steps, left_steps)| ChunkPolicy { chunk_steps, left_steps });
+        AesaOptions { storage, chunks }
+    }
+}
+
+/// Element type of a file's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Dtype {
+    /// As trained
+    F32,
+    /// 8 bits, a scale per output channel
+    Int8,
 }

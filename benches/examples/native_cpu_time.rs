@@ -1,0 +1,40 @@
+//! CPU time of the native engine per chunk of 0.96 s, on Linux: what one core would take, also on a machine that is busy with
+//! other things. `cargo run --release -p aesa-benches --example native_cpu_time [CHUNKS]`
+
+use aesa::native::Model;
+use aesa_benches::{CHUNK_STEPS, starter_sized};
+use aesa_export::Storage;
+
+fn main() {
+    let num_chunks: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(500);
+    let features: Vec<f32> =
+        (0..CHUNK_STEPS * 16 * 128).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
+    for storage in [Storage::Int8, Storage::F32] {
+        let file = starter_sized(storage);
+        let model = Model::from_bytes(&file).expect("the file was just written");
+        let mut stream = model.stream();
+        let mut num_steps = 0;
+        let mut times_ms: Vec<f64> = (0..num_chunks)
+            .map(|_| {
+                let before = cpu_ns();
+                stream.push(&features, |_| num_steps += 1).expect("the features are finite");
+                (cpu_ns() - before) as f64 / 1e6
+            })
+            .collect();
+        assert_eq!(num_steps, num_chunks * CHUNK_STEPS);
+        times_ms.sort_by(f64::total_cmp);
+        let (median, fastest) = (times_ms[num_chunks / 2], times_ms[0]);
+        let factor = |ms: f64| 160.0 * CHUNK_STEPS as f64 / ms;
+        println!(
+            "{storage:?}: median {median:.2} ms ({:.0} times real time), fastest {fastest:.2} ms ({:.0})",
+            factor(median),
+            factor(fastest)
+        );
+    }
+}
+
+/// Time that this thread has been on a processor.
+fn cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells its schedule");
+    text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("its first number is nanoseconds")
+}

@@ -1,0 +1,48 @@
+//! Linear maps with f32 or int8 weights.
+
+use aesa_kernels::gemm_i8::{Int8Weights, QuantisedRows, quantise};
+use aesa_kernels::{Matrix, MatrixMut, gemm_f32, gemm_i8};
+
+/// The weights of a linear map.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Weights<'a> {
+    /// `[inputs, outputs]`
+    F32(Matrix<'a>),
+    Int8(Int8Weights<'a>),
+}
+
+/// `y = x W + b`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear<'a> {
+    pub(crate) weights: Weights<'a>,
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl Linear<'_> {
+    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds [`ROW_TILE`] rows of inputs.
+    pub(crate) fn forward(&self, x: Matrix<'_>, y: &mut MatrixMut<'_>, quantised: &mut [i16]) {
+        let weights = match self.weights {
+            Weights::F32(weights) => return gemm_f32::gemm(x, weights, self.bias, y),
+            Weights::Int8(weights) => weights,
+        };
+        let inputs = x.num_cols();
+        for first in (0..x.num_rows()).step_by(ROW_TILE) {
+            let rows = first..(first + ROW_TILE).min(x.num_rows());
+            let mut scales = [0.0; ROW_TILE];
+            for (i, q) in rows.clone().zip(quantised.chunks_exact_mut(inputs)) {
+                scales[i - first] = quantise(x.row(i), q);
+            }
+            let tile = QuantisedRows { data: quantised, stride: inputs, scales: &scales[..rows.len()] };
+            gemm_i8::gemm(tile, weights, self.bias, &mut y.rows_mut(rows));
+        }
+    }
+
+    /// One row.
+    pub(crate) fn forward_row(&self, x: &[f32], y: &mut [f32], quantised: &mut [i16]) {
+        let (inputs, outputs) = (x.len(), y.len());
+        self.forward(Matrix::new(x, inputs), &mut MatrixMut::new(y, outputs), quantised);
+    }
+}
+
+/// Rows that are quantised, and pass through a block's feed-forward part, at a time.
+pub(crate) const ROW_TILE: usize = 16;

@@ -1,0 +1,200 @@
+//! One piece of memory, lent or owned, cut into the state that a clip carries and the scratch that a chunk needs.
+
+use super::blstm::Blstm;
+use super::branch::Branch;
+use super::cache::Cache;
+use super::error::ModelError;
+use super::linear::ROW_TILE;
+use super::patch::PatchEmbedding;
+use super::position::PositionConv;
+use super::shape::Shape;
+use crate::fbank::NUM_MEL_BINS;
+use crate::score::{FRAMES_PER_STEP, NUM_AXES};
+use aesa_kernels::attention::QUERY_TILE;
+
+/// How many f32 numbers each part takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    frames: usize,
+    tokens: usize,
+    /// Keys and values of one block.
+    block_cache: usize,
+    block_caches: usize,
+    /// Keys and values of one branch.
+    branch_cache: usize,
+    branch_caches: usize,
+    lstm: usize,
+    hidden: usize,
+    wide: usize,
+    keys: usize,
+    values: usize,
+    scores: usize,
+    tile: usize,
+    ffn: usize,
+    quantised: usize,
+}
+
+impl Layout {
+    /// # Errors
+    /// [`ModelError::Sizes`] if there is no such memory on this processor.
+    pub(crate) fn new(shape: &Shape) -> Result<Self, ModelError> {
+        let too_much = ModelError::Sizes { rule: "the memory needed can be addressed" };
+        // Within the sizes' bounds nothing here overflows 64 bits.
+        let n = |size: u64| match usize::try_from(size) {
+            Ok(size) if size <= MAX_NUMBERS => Ok(size),
+            _ => Err(too_much),
+        };
+        let [chunk, width, keys] = [shape.chunk_tokens, shape.width, shape.max_keys()].map(|v| v as u64);
+        let left = shape.left_chunks as u64 * chunk;
+        let cache = |count: u64| Cache::memory_len(count, shape.half_cache);
+        let block_cache = cache(2 * left * width);
+        let branch_cache = cache(left * (shape.shared + shape.branch_heads) as u64);
+        let head_dim = shape.head_dim().max(shape.branch_head_dim()) as u64;
+        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared];
+        let longest_input = longest_input.into_iter().max().unwrap_or(0) * ROW_TILE;
+        let layout = Self {
+            frames: FRAMES_PER_STEP * NUM_MEL_BINS,
+            tokens: n((shape.conv_context() as u64 + chunk) * width)?,
+            block_cache: n(block_cache)?,
+            block_caches: n(block_cache * shape.layers as u64)?,
+            branch_cache: n(branch_cache)?,
+            branch_caches: n(branch_cache * NUM_AXES as u64)?,
+            lstm: 2 * shape.cells * shape.lstm_layers,
+            hidden: n(chunk * width)?,
+            wide: n(wide(shape))?,
+            keys: n(head_dim * keys)?,
+            values: n(head_dim * keys)?,
+            scores: n(QUERY_TILE as u64 * keys)?,
+            tile: ROW_TILE * shape.width,
+            ffn: ROW_TILE * shape.ffn,
+            // Two 16-bit numbers in one.
+            quantised: longest_input.max(PositionConv::signal_len(shape)).div_ceil(2),
+        };
+        let parts = layout.state_parts().into_iter().chain(layout.scratch_parts());
+        n(parts.map(|part| part as u64).sum())?;
+        Ok(layout)
+    }
+
+    /// Numbers that a clip carries from chunk to chunk.
+    pub(crate) fn state_len(&self) -> usize {
+        self.state_parts().iter().sum()
+    }
+
+    /// Numbers in all.
+    pub(crate) fn len(&self) -> usize {
+        self.state_len() + self.scratch_parts().iter().sum::<usize>()
+    }
+
+    fn state_parts(&self) -> [usize; 5] {
+        [self.frames, self.tokens, self.block_caches, self.branch_caches, self.lstm]
+    }
+
+    fn scratch_parts(&self) -> [usize; 9] {
+        let [hidden, wide] = [self.hidden, self.wide];
+        [hidden, hidden, wide, self.keys, self.values, self.scores, self.tile, self.ffn, self.quantised]
+    }
+
+    /// Cuts memory of at least [`len`](Self::len) numbers.
+    pub(crate) fn cut<'a>(&self, mut memory: &'a mut [f32]) -> (State<'a>, Scratch<'a>) {
+        let mut take = |count: usize| take(&mut memory, count);
+        let state = State {
+            frames: take(self.frames),
+            tokens: take(self.tokens),
+            block_caches: Caches { memory: take(self.block_caches), each: self.block_cache },
+            branch_caches: Caches { memory: take(self.branch_caches), each: self.branch_cache },
+            lstm: take(self.lstm),
+        };
+        let scratch = Scratch {
+            hidden: take(self.hidden),
+            sum: take(self.hidden),
+            wide: take(self.wide),
+            parts: Parts {
+                keys: take(self.keys),
+                values: take(self.values),
+                scores: take(self.scores),
+                tile: take(self.tile),
+                ffn: take(self.ffn),
+                quantised: bytemuck::cast_slice_mut(take(self.quantised)),
+            },
+        };
+        (state, scratch)
+    }
+}
+
+/// What a clip carries from chunk to chunk.
+pub(crate) struct State<'a> {
+    /// Frames of the step being filled: `[16, 128]`.
+    pub(crate) frames: &'a mut [f32],
+    /// Embedded patches: those before the chunk that the positional convolution hears, then the chunk's own.
+    pub(crate) tokens: &'a mut [f32],
+    pub(crate) block_caches: Caches<'a>,
+    pub(crate) branch_caches: Caches<'a>,
+    /// Hidden and cell state of each layer's forward direction.
+    pub(crate) lstm: &'a mut [f32],
+}
+
+/// The caches of like stages, one after another.
+pub(crate) struct Caches<'a> {
+    memory: &'a mut [f32],
+    each: usize,
+}
+
+impl Caches<'_> {
+    pub(crate) fn get(&mut self, i: usize, is_half: bool) -> Cache<'_> {
+        Cache::new(&mut self.memory[i * self.each..(i + 1) * self.each], is_half)
+    }
+}
+
+/// What means nothing after a chunk.
+pub(crate) struct Scratch<'a> {
+    /// `[chunk, width]`
+    pub(crate) hidden: &'a mut [f32],
+    /// The head's weighted sum of the blocks' outputs: `[chunk, width]`.
+    pub(crate) sum: &'a mut [f32],
+    /// Whatever is wide: patches, the convolution's signal, queries with keys and values, all of the head.
+    pub(crate) wide: &'a mut [f32],
+    pub(crate) parts: Parts<'a>,
+}
+
+/// Scratch of attention and linear maps.
+pub(crate) struct Parts<'a> {
+    /// A head's keys: `[head_dim, keys]`.
+    pub(crate) keys: &'a mut [f32],
+    /// A head's values: `[keys, head_dim]`.
+    pub(crate) values: &'a mut [f32],
+    /// `[QUERY_TILE, keys]`
+    pub(crate) scores: &'a mut [f32],
+    /// `[ROW_TILE, width]`
+    pub(crate) tile: &'a mut [f32],
+    /// `[ROW_TILE, ffn]`
+    pub(crate) ffn: &'a mut [f32],
+    /// Quantised rows, or the convolution's quantised signal.
+    pub(crate) quantised: &'a mut [i16],
+}
+
+/// The most that any stage asks of [`Scratch::wide`].
+fn wide(shape: &Shape) -> u64 {
+    let chunk = shape.chunk_tokens;
+    let per_token = |count: usize| chunk as u64 * count as u64;
+    let head = head_parts(shape, chunk).iter().map(|part| *part as u64).sum();
+    let stages = [PatchEmbedding::scratch_len(shape) as u64, PositionConv::signal_len(shape) as u64];
+    stages.into_iter().fold(per_token(3 * shape.width).max(head), u64::max)
+}
+
+/// The head's parts of [`Scratch::wide`] for `num_tokens`: two for the BLSTM's inputs and outputs, the shared layer's
+/// output, logits, and what BLSTM or branches need.
+pub(crate) fn head_parts(shape: &Shape, num_tokens: usize) -> [usize; 5] {
+    let sequence = num_tokens * shape.adapter.max(2 * shape.cells);
+    let stages = Blstm::scratch_len(shape, num_tokens).max(Branch::wide_len(shape, num_tokens));
+    [sequence, sequence, num_tokens * shape.shared, num_tokens * NUM_AXES, stages]
+}
+
+/// Cuts the first `count` numbers off.
+pub(crate) fn take<'a>(memory: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
+    let (first, rest) = core::mem::take(memory).split_at_mut(count);
+    *memory = rest;
+    first
+}
+
+/// Numbers that one piece of memory can hold.
+const MAX_NUMBERS: usize = isize::MAX as usize / size_of::<f32>();

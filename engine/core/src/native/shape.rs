@@ -1,0 +1,162 @@
+//! The network's sizes, checked, in the form that the stages use.
+
+use super::error::ModelError;
+use super::format::{Sizes, flag};
+use crate::fbank::NUM_MEL_BINS;
+use crate::score::FRAMES_PER_STEP;
+
+/// How a model was made to hear a clip: docs/SPEC.md, "Windows and streams".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Windows of up to this many steps, each scored alone.
+    Windowed {
+        /// Steps of a window.
+        window_steps: usize,
+    },
+    /// Chunks on one grid; state is carried from chunk to chunk.
+    Chunked {
+        /// Steps of a chunk.
+        chunk_steps: usize,
+        /// Steps before its chunk that a token sees, rounded up to whole chunks.
+        left_steps: usize,
+    },
+}
+
+/// Sizes that hold together: everything here may be used without another check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) embed: usize,
+    pub(crate) width: usize,
+    pub(crate) layers: usize,
+    pub(crate) ffn: usize,
+    pub(crate) heads: usize,
+    pub(crate) taps: usize,
+    pub(crate) groups: usize,
+    /// Largest distance of the position bias, 0 without one.
+    pub(crate) far: usize,
+    pub(crate) is_gated: bool,
+    pub(crate) deep_norm: bool,
+    pub(crate) norm_first: bool,
+    pub(crate) head_norm: bool,
+    pub(crate) half_cache: bool,
+    pub(crate) adapter: usize,
+    pub(crate) cells: usize,
+    pub(crate) lstm_layers: usize,
+    pub(crate) shared: usize,
+    pub(crate) branch_heads: usize,
+    pub(crate) policy: Policy,
+    /// Tokens of a whole chunk (or window).
+    pub(crate) chunk_tokens: usize,
+    /// Chunks before its own that a token sees.
+    pub(crate) left_chunks: usize,
+}
+
+impl Shape {
+    /// # Errors
+    /// [`ModelError::Sizes`] with the first rule that does not hold.
+    pub(crate) fn new(sizes: &Sizes) -> Result<Self, ModelError> {
+        let rules = rules(sizes);
+        if let Some((_, rule)) = rules.iter().find(|(holds, _)| !holds) {
+            return Err(ModelError::Sizes { rule });
+        }
+        let n = |size: u32| size as usize;
+        let has = |bit: u32| sizes.flags & bit != 0;
+        let (policy, steps, left_chunks) = match sizes.window_steps {
+            0 => {
+                let (chunk_steps, left_steps) = (n(sizes.chunk_steps), n(sizes.left_steps));
+                let policy = Policy::Chunked { chunk_steps, left_steps };
+                (policy, chunk_steps, left_steps.div_ceil(chunk_steps))
+            }
+            steps => (Policy::Windowed { window_steps: n(steps) }, n(steps), 0),
+        };
+        Ok(Self {
+            embed: n(sizes.embed_dim),
+            width: n(sizes.width),
+            layers: n(sizes.layers),
+            ffn: n(sizes.ffn),
+            heads: n(sizes.heads),
+            taps: n(sizes.conv_taps),
+            groups: n(sizes.conv_groups),
+            far: n(sizes.max_distance),
+            is_gated: has(flag::GATED),
+            deep_norm: has(flag::DEEP_NORM),
+            norm_first: has(flag::NORM_FIRST),
+            head_norm: has(flag::HEAD_NORM),
+            half_cache: has(flag::HALF_CACHE),
+            adapter: n(sizes.adapter),
+            cells: n(sizes.lstm_cells),
+            lstm_layers: n(sizes.lstm_layers),
+            shared: n(sizes.shared),
+            branch_heads: n(sizes.branch_heads),
+            policy,
+            chunk_tokens: steps * TOKENS_PER_STEP,
+            left_chunks,
+        })
+    }
+
+    pub(crate) fn head_dim(&self) -> usize {
+        self.width / self.heads
+    }
+
+    pub(crate) fn branch_head_dim(&self) -> usize {
+        self.shared / self.branch_heads
+    }
+
+    pub(crate) fn group_width(&self) -> usize {
+        self.width / self.groups
+    }
+
+    /// Tokens before a chunk that the positional convolution hears.
+    pub(crate) fn conv_context(&self) -> usize {
+        self.taps / 2
+    }
+
+    /// Tokens that one can see at most: its chunk's and those before.
+    pub(crate) fn max_keys(&self) -> usize {
+        (self.left_chunks + 1) * self.chunk_tokens
+    }
+}
+
+/// Every rule, and whether it holds.
+fn rules(s: &Sizes) -> [(bool, &'static str); 11] {
+    let sizes = [s.embed_dim, s.width, s.ffn, s.heads, s.conv_taps, s.conv_groups];
+    let more = [s.adapter, s.lstm_cells, s.shared, s.branch_heads];
+    let divides = |part: u32, whole: u32| part > 0 && whole.is_multiple_of(part);
+    let is_size = |n: &u32| (1..=MAX_SIZE).contains(n);
+    let is_steps = |n: u32| (1..=MAX_STEPS).contains(&n);
+    let taps_of_group = u64::from(s.width) * u64::from(s.conv_taps);
+    [
+        (sizes.iter().chain(&more).all(is_size), "every size is 1 to 8192"),
+        ((1..=MAX_LAYERS as u32).contains(&s.layers), "there are 1 to 24 blocks"),
+        ((1..=MAX_LSTM_LAYERS as u32).contains(&s.lstm_layers), "there are 1 to 4 BLSTM layers"),
+        (divides(s.heads, s.width), "heads divide the width"),
+        (divides(s.conv_groups, s.width), "groups divide the width"),
+        (taps_of_group < u64::from(s.conv_groups) << 17, "a group's taps are fewer than 2^17"),
+        (divides(s.branch_heads, s.shared), "a branch's heads divide the shared width"),
+        (s.flags & !flag::ALL == 0, "all flags are known"),
+        (s.max_distance <= 1 << 16, "the position bias ends at 65536 tokens"),
+        (s.max_distance > 0 || s.flags & flag::GATED == 0, "gates need a position bias"),
+        (
+            match s.window_steps {
+                0 => is_steps(s.chunk_steps) && s.left_steps <= MAX_STEPS,
+                steps => is_steps(steps) && s.chunk_steps == 0 && s.left_steps == 0,
+            },
+            "either windows or chunks, of 1 to 32768 steps",
+        ),
+    ]
+}
+
+/// Tokens of one step: one per patch of 16 mel bins.
+pub(crate) const TOKENS_PER_STEP: usize = NUM_MEL_BINS / FRAMES_PER_STEP;
+
+/// The most blocks a model may have.
+pub const MAX_LAYERS: usize = 24;
+
+/// The most BLSTM layers a model may have.
+pub const MAX_LSTM_LAYERS: usize = 4;
+
+/// The largest width of anything.
+const MAX_SIZE: u32 = 8192;
+
+/// The longest window or chunk, about 87 minutes.
+const MAX_STEPS: u32 = 1 << 15;

@@ -1,0 +1,75 @@
+//! Sums, maxima and dot products over eight lanes, always combined in the same order.
+
+/// Sum of all values: lane `i` sums the values `i, i + 8, ..`, then the lanes are added pairwise, then the rest.
+pub fn sum(x: &[f32]) -> f32 {
+    let (blocks, rest) = x.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane += v);
+    }
+    rest.iter().fold(fold(lanes, |a, b| a + b), |sum, v| sum + v)
+}
+
+/// Dot product, in the order of [`sum`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn dot(x: &[f32], y: &[f32]) -> f32 {
+    assert_eq!(x.len(), y.len());
+    let ((blocks, rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+    let mut lanes = [0.0; 8];
+    for (a, b) in blocks.iter().zip(y_blocks) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    rest.iter().zip(y_rest).fold(fold(lanes, |a, b| a + b), |sum, (a, b)| sum + a * b)
+}
+
+/// The largest value; negative infinity of none.
+pub fn max(x: &[f32]) -> f32 {
+    let (blocks, rest) = x.as_chunks::<8>();
+    let mut lanes = [f32::NEG_INFINITY; 8];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, *v));
+    }
+    rest.iter().fold(fold(lanes, larger), |max, v| larger(max, *v))
+}
+
+/// The largest magnitude; 0 of none.
+pub fn max_abs(x: &[f32]) -> f32 {
+    let (blocks, rest) = x.as_chunks::<8>();
+    let mut lanes = [0.0_f32; 8];
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, v.abs()));
+    }
+    rest.iter().fold(fold(lanes, larger), |max, v| larger(max, v.abs()))
+}
+
+/// A comparison and a selection; `f32::max` has to look after NaN and is several times slower.
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+fn fold(x: [f32; 8], f: impl Fn(f32, f32) -> f32) -> f32 {
+    f(f(f(x[0], x[4]), f(x[2], x[6])), f(f(x[1], x[5]), f(x[3], x[7])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn equal_plain_loops_at_every_length() {
+        for n in 0..40 {
+            let x: Vec<f32> = (0..n).map(|i| ((i * 37 + 11) % 29) as f32 - 14.0).collect();
+            let y: Vec<f32> = (0..n).map(|i| ((i * 17 + 3) % 31) as f32 - 15.0).collect();
+            // Small whole numbers: every order gives the same sum.
+            assert_eq!(sum(&x), x.iter().sum::<f32>(), "{n}");
+            assert_eq!(dot(&x, &y), x.iter().zip(&y).map(|(a, b)| a * b).sum::<f32>(), "{n}");
+            assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max), "{n}");
+            assert_eq!(max_abs(&x), x.iter().map(|v| v.abs()).fold(0.0, f32::max), "{n}");
+        }
+    }
+}

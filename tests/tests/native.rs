@@ -1,0 +1,64 @@
+//! The native engine on real audio: the same scores as tract in f32, and near them in int8.
+
+use aesa::native::{AlignedBytes, Model};
+use aesa::score::Scores;
+use aesa::{Labels, ModelInfo, Network};
+use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa, write_onnx};
+use aesa_tests::project;
+use aesa_tract::TractModel;
+
+fn scores(file: &[u8], features: &[f32]) -> Vec<Scores> {
+    let file = AlignedBytes::from(file);
+    let (model, mut scores) = (Model::from_bytes(&file).expect("the file was just written"), Vec::new());
+    let mut stream = model.stream();
+    stream.push(features, |s| scores.push(s)).expect("the features are finite");
+    stream.finish(|s| scores.push(s));
+    scores
+}
+
+/// Mean and largest absolute difference.
+fn differences(a: &[Scores], b: &[Scores]) -> (f32, f32) {
+    assert_eq!(a.len(), b.len());
+    let all: Vec<f32> =
+        a.iter().zip(b).flat_map(|(a, b)| a.0.into_iter().zip(b.0)).map(|(a, b)| (a - b).abs()).collect();
+    (all.iter().sum::<f32>() / all.len() as f32, all.iter().copied().fold(0.0, f32::max))
+}
+
+#[test]
+fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
+    // The shipped model's sizes; its weights are in its ONNX file only in combined form, so these are random.
+    let (config, window_steps) = (ModelConfig::starter(), 62);
+    let info = ModelInfo {
+        id: "random".into(),
+        version: "0".into(),
+        target_mean: [5.0; 4],
+        target_std: [1.0; 4],
+        window_steps,
+        labels: Labels::Proxy,
+        run_hash: "0".into(),
+    };
+    let tensors = random_tensors(&config, 3).unwrap();
+    let tract = TractModel::from_bytes(&write_onnx(&config, &tensors, &info).unwrap()).unwrap();
+    let write =
+        |storage, chunks| write_aesa(&config, &tensors, &info, &AesaOptions { storage, chunks }).unwrap();
+    for clip in ["speech.flac", "music.ogg", "rain.wav"] {
+        let path = project("models/starter/golden").join(clip);
+        let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
+        let features = &features[..features.len() / 2048 * 2048];
+        let mut expected = Vec::new();
+        for window in features.chunks(window_steps * 2048) {
+            let mut scores = vec![Scores::default(); window.len() / 2048];
+            tract.session().score_window(window, &mut scores).unwrap();
+            expected.extend(scores);
+        }
+        let (_, max) = differences(&scores(&write(Storage::F32, None), features), &expected);
+        assert!(max < 1e-4, "{clip}: {max}");
+        for chunks in [None, Some(ChunkPolicy { chunk_steps: 6, left_steps: 12 })] {
+            let exact = scores(&write(Storage::F32, chunks), features);
+            let (mean, max) = differences(&exact, &scores(&write(Storage::Int8, chunks), features));
+            println!("{clip} {chunks:?}: mean {mean:.4}, max {max:.4}");
+            // docs/SPEC.md, "Quantisation".
+            assert!(mean <= 0.05 && max <= 0.2, "{clip} {chunks:?}: mean {mean}, max {max}");
+        }
+    }
+}
