@@ -1,6 +1,6 @@
 //! Training, top to bottom: load, build, then per epoch learn, validate, keep the best.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use aesa::score::{Axis, NUM_AXES};

@@ -138,9 +138,10 @@ impl Studio<'_> {
     /// A clip with a mix and a chain of its own.
     fn single(&self, split: Split, name: &Name) -> Result<Record, SynthError> {
         self.attempts(&name.sample_id, |attempt| {
-            let mut draw = Draw::new(self.config.seed, &format!("{}/{attempt}", name.sample_id));
+            let key = format!("{}/{attempt}", name.sample_id);
+            let mut draw = Draw::new(self.config.seed, &key);
             let mix = self.draw_mix(name.domain, split, &mut draw)?;
-            let chain = self.draw_chain(&mut draw);
+            let chain = draw_chain(self.config, &key, &mut draw);
             self.finish(name, &mix, &chain, &mut draw)
         })
     }
@@ -305,7 +306,7 @@ impl Studio<'_> {
     /// One degradation per variant, at rising severities.
     fn graded_chains(&self, key: &str, draw: &mut Draw) -> Vec<Vec<Step>> {
         let variants = self.config.variants;
-        let kind = self.draw_kind(draw);
+        let kind = draw_kind(self.config, draw);
         let spread = variants as f64 - 0.3;
         let mut chains: Vec<Vec<Step>> = (0..variants)
             .map(|variant| {
@@ -318,27 +319,6 @@ impl Studio<'_> {
             chains[0].clear();
         }
         chains
-    }
-
-    /// None to three different degradations in their fixed order; in company each is milder.
-    fn draw_chain(&self, draw: &mut Draw) -> Vec<Step> {
-        let count = draw.weighted(&self.config.chain_weights);
-        let mut kinds: Vec<Kind> = Vec::new();
-        for _ in 0..4 * count {
-            let kind = self.draw_kind(draw);
-            if kinds.len() < count && !kinds.contains(&kind) {
-                kinds.push(kind);
-            }
-        }
-        kinds.sort_unstable();
-        let worst = if count > 1 { 0.7 } else { 1.0 };
-        kinds.into_iter().map(|kind| Step::new(kind, draw.uniform(0.0, worst), draw)).collect()
-    }
-
-    /// A kind by its weight.
-    fn draw_kind(&self, draw: &mut Draw) -> Kind {
-        let weights: Vec<f64> = self.config.degradations.iter().map(|d| d.weight).collect();
-        self.config.degradations[draw.weighted(&weights)].kind
     }
 
     /// Processes a mix, measures it, sets its level and writes audio and record.
@@ -374,10 +354,61 @@ impl Studio<'_> {
     }
 }
 
+/// None to three different degradations in any order (noise is in the room or on the line); in company each is milder.
+fn draw_chain(config: &SynthConfig, key: &str, draw: &mut Draw) -> Vec<Step> {
+    let count = draw.weighted(&config.chain_weights);
+    let mut kinds: Vec<Kind> = Vec::new();
+    for _ in 0..4 * count {
+        let kind = draw_kind(config, draw);
+        if kinds.len() < count && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds.sort_unstable();
+    let worst = if count > 1 { 0.7 } else { 1.0 };
+    let mut chain: Vec<Step> =
+        kinds.into_iter().map(|kind| Step::new(kind, draw.uniform(0.0, worst), draw)).collect();
+    Draw::new(config.seed, &format!("{key}/order")).shuffle(&mut chain);
+    chain
+}
+
+/// A kind by its weight.
+fn draw_kind(config: &SynthConfig, draw: &mut Draw) -> Kind {
+    let weights: Vec<f64> = config.degradations.iter().map(|d| d.weight).collect();
+    config.degradations[draw.weighted(&weights)].kind
+}
+
 /// A generated piece, each part a source.
 fn play(instruments: &Instruments, count: usize, draw: &mut Draw) -> Result<Vec<Source>, SynthError> {
     compose(count, draw)
         .iter()
         .map(|part| Ok(Source { name: part.to_string(), counts_as: 1.0, samples: instruments.render(part)? }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_comes_before_and_after_a_low_pass() {
+        let config = SynthConfig::default();
+        let chains: Vec<Vec<Step>> = (0..2000)
+            .map(|n| {
+                let key = format!("clip-{n}");
+                draw_chain(&config, &key, &mut Draw::new(config.seed, &key))
+            })
+            .collect();
+        let at = |chain: &[Step], is: fn(&Step) -> bool| chain.iter().position(is);
+        let orders: Vec<bool> = chains
+            .iter()
+            .filter_map(|chain| {
+                let noise = at(chain, |step| matches!(step, Step::Noise { .. }))?;
+                Some(noise < at(chain, |step| matches!(step, Step::LowPass { .. }))?)
+            })
+            .collect();
+        let first = orders.iter().filter(|noise_first| **noise_first).count();
+        assert!(orders.len() > 40 && 4 * first > orders.len() && 4 * first < 3 * orders.len(), "{first}");
+        assert!(chains.iter().all(|chain| chain.len() <= 3));
+    }
 }

@@ -10,7 +10,7 @@ use super::error::SynthError;
 use crate::labels::Domain;
 
 /// Changes whenever the same configuration would give other audio or other raw labels.
-pub(crate) const GENERATOR_VERSION: u32 = 3;
+pub(crate) const GENERATOR_VERSION: u32 = 4;
 
 /// The recipe of a synthetic corpus. Every key has a default; relative folders are relative to the working folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

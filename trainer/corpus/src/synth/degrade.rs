@@ -48,7 +48,7 @@ const OPUS_KBPS: [u32; 8] = [64, 48, 32, 24, 16, 12, 8, 6];
 const PACKET_SAMPLES: usize = RATE_HZ / 50;
 
 impl Kind {
-    /// All kinds, in the order in which a chain applies them.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::Reverb,
         Self::Noise,
