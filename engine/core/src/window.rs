@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn windows_lie_on_the_grid_of_hops() {
         let policy = |hop_steps, look_ahead_steps| WindowPolicy { hop_steps, look_ahead_steps };
-        let cases: [(&str, WindowPolicy, usize, &[(u64, usize, u64, u64)]); 5] = [
+        type Case<'a> = (&'a str, WindowPolicy, usize, &'a [(u64, usize, u64, u64)]);
+        let cases: [Case<'_>; 5] = [
             ("files", policy(4, 0), 10, &[(0, 4, 0, 4), (4, 4, 4, 8), (8, 2, 8, 10)]),
             ("nothing left", policy(4, 0), 8, &[(0, 4, 0, 4), (4, 4, 4, 8), (8, 0, 8, 8)]),
             (

@@ -29,6 +29,9 @@ pub(super) enum Event {
     Stop,
 }
 
+/// Where events come out, where audio goes in, and the mark that says when to send no more.
+type Queue = (Receiver<Event>, SyncSender<Event>, Arc<AtomicBool>);
+
 /// The queue of events, with a sender for the audio and the mark that says when to send no more. SIGINT and SIGTERM
 /// are handled from now on: the first ends the stream, the second the program.
 ///
@@ -36,9 +39,7 @@ pub(super) enum Event {
 ///
 /// # Errors
 /// Where the system refuses the handler.
-pub(super) fn queue(
-    num_events: usize,
-) -> Result<(Receiver<Event>, SyncSender<Event>, Arc<AtomicBool>), ctrlc::Error> {
+pub(super) fn queue(num_events: usize) -> Result<Queue, ctrlc::Error> {
     let (sender, events) = sync_channel(num_events);
     let is_stopped = Arc::new(AtomicBool::new(false));
     let (stop_sender, stop) = (sender.clone(), is_stopped.clone());

@@ -220,7 +220,8 @@ fn bad_input_is_told_and_what_came_before_it_is_scored() {
     let mut nan = floats([0.1; 4]).repeat(2_500);
     nan.extend(floats([0.1, 0.1, f32::NAN, 0.1]));
     nan.extend(floats([0.1; 4]).repeat(2_500));
-    let cases: [(&str, &[&str], Vec<u8>, &str, bool); 6] = [
+    type Case<'a> = (&'a str, &'a [&'a str], Vec<u8>, &'a str, bool);
+    let cases: [Case<'_>; 6] = [
         ("an odd byte", &[], odd, "within a sample: 1 of 2 bytes", true),
         ("half a pair", &["--channels", "2"], noise(20_001), "within a sample: 2 of 4 bytes", true),
         ("NaN", &["--format", "f32le"], nan, "sample 10002 is not a finite number", true),
