@@ -63,6 +63,7 @@ fn tiny(folder: &Path) -> SynthConfig {
         num_validation: 2,
         num_test_per_system: 1,
         num_ladders: 0,
+        texture_share: 0.0,
         degradations: degradations.map(|kind| DegradationWeight { kind, weight: 1.0 }).to_vec(),
         sources: vec![SourceSet {
             folder: "audio".into(),
