@@ -34,6 +34,9 @@ train() { # RECIPE RUN [OPTION]...
 
 train starter-crops starter-crops
 train starter starter --set "init=$work/starter-crops"
+for steps in 6 12 24; do
+    "$trainer" eval --model "$work/starter" --corpus "$corpus" --split test --chunk-steps $steps > "$work/starter/eval-chunk$steps.txt"
+done
 for seed in 1 2 3; do
     for alpha in 0.2 0.0; do
         train starter-head "head-alpha$alpha-seed$seed" --set "init=$work/starter" --set init_parts=encoder \

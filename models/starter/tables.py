@@ -15,6 +15,7 @@ from pathlib import Path
 AXES = ("PQ", "PC", "CE", "CU")
 METRICS = ("mse", "lcc", "srcc", "ktau")
 ALPHAS = ("0.2", "0.0")
+CHUNKS = ("", "-chunk6", "-chunk12", "-chunk24")
 
 
 def reports(work, alpha, split):
@@ -64,6 +65,19 @@ def shipped_table(work):
         print(f"| {ladder['ladder']} ({steps}) | {100 * share:.0f} % of {clips} clips |")
 
 
+def chunk_table(work):
+    """What the model loses where it hears chunks in place of windows."""
+    print("\n**In chunks, as a stream is scored: SRCC of systems on the test set**\n")
+    names = ("windows of 9.92 s", "chunks of 0.96 s", "chunks of 1.92 s", "chunks of 3.84 s")
+    reports = [json.loads((Path(work) / f"starter/eval-test{chunk}.json").read_text()) for chunk in CHUNKS]
+    print("| domain | axis | " + " | ".join(names) + " |")
+    print("|---" * (2 + len(names)) + "|")
+    for domain in ("speech", "music", "sound", "all"):
+        for axis in AXES:
+            of = [report["axes"] if domain == "all" else report["domains"][domain] for report in reports]
+            print(f"| {domain} | {axis} | " + " | ".join(f"{a[axis]['system']['srcc']:.3f}" for a in of) + " |")
+
+
 def ladder_table(work):
     print("\n**Ladders: share of clips whose PQ falls at every step**\n")
     print("| ladder | " + " | ".join(f"alpha {alpha}" for alpha in ALPHAS) + " |")
@@ -80,6 +94,7 @@ def main():
         sys.exit(__doc__)
     work = sys.argv[1]
     shipped_table(work)
+    chunk_table(work)
     print("\n**Heads on its frozen encoder, with and without the triplet loss**: mean over three seeds "
           "(smallest to largest in brackets)")
     metric_table(work, "validation", "utterance")
