@@ -20,11 +20,15 @@ home=${CROSS_HOME:-$HOME/.cache/aesa-cross}
 [ ! -d "$home/toolchain/lib/rustlib/$target" ] || export RUSTUP_TOOLCHAIN=$home/toolchain
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cross}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
-export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER="qemu-arm-static -L /usr/arm-linux-gnueabihf"
-packages=(-p aesa -p aesa-media -p aesa-tract -p aesa-cli -p aesa-tests)
+case $target in
+    aarch64-*) runner="qemu-aarch64-static -L /usr/aarch64-linux-gnu" ;;
+    *) runner="qemu-arm-static -L /usr/arm-linux-gnueabihf" ;;
+esac
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER=$runner
+export AESA_TEST_RUNNER=$runner  # the tests start the program themselves
+packages=(-p aesa -p aesa-kernels -p aesa-media -p aesa-tract -p aesa-cli -p aesa-tests)
 for cpu in $cpus; do
     echo "== $target on $cpu"
-    QEMU_CPU=$cpu cargo test --release --locked --target "$target" "${packages[@]}" "$@"
+    QEMU_CPU=$cpu cargo test --release --locked --no-fail-fast --target "$target" "${packages[@]}" "$@"
 done
