@@ -3,32 +3,40 @@
 #
 # Tests the whole engine, golden files included, under qemu, once per processor that its kernels tell apart:
 # aarch64-unknown-linux-gnu (Cortex-A53, Cortex-A76, everything qemu has) and armv7-unknown-linux-gnueabihf (Cortex-A7,
-# everything qemu has). CPUS="cortex-a53 max" chooses others. Builds into target/cross.
+# everything qemu has). CPUS="cortex-a53 max" chooses others. Installs the cross compiler and qemu through apt-get and
+# Rust's library through rustup where they are missing; builds into target/cross.
 set -euo pipefail
-[ $# -gt 0 ] || { sed -n '2,6s/^# \?//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,7s/^# \?//p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 target=$1
 shift
 case $target in
-    aarch64-unknown-linux-gnu) cpus=${CPUS:-cortex-a53 cortex-a76 max} ;;
-    armv7-unknown-linux-gnueabihf) cpus=${CPUS:-cortex-a7 max} ;;
+    aarch64-unknown-linux-gnu)
+        cpus=${CPUS:-cortex-a53 cortex-a76 max}
+        packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static)
+        runner="qemu-aarch64-static -L /usr/aarch64-linux-gnu" ;;
+    armv7-unknown-linux-gnueabihf)
+        cpus=${CPUS:-cortex-a7 max}
+        packages=(gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user-static)
+        runner="qemu-arm-static -L /usr/arm-linux-gnueabihf" ;;
     *) echo "run.sh: no emulator for $target; aarch64-unknown-linux-gnu or armv7-unknown-linux-gnueabihf" >&2; exit 2 ;;
 esac
-bash cross/setup.sh "$target"
 
-home=${CROSS_HOME:-$HOME/.cache/aesa-cross}
-[ ! -d "$home/toolchain/lib/rustlib/$target" ] || export RUSTUP_TOOLCHAIN=$home/toolchain
+if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
+    sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends --no-remove "${packages[@]}" >/dev/null
+fi
+rustup target add "$target"
+
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cross}
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
-case $target in
-    aarch64-*) runner="qemu-aarch64-static -L /usr/aarch64-linux-gnu" ;;
-    *) runner="qemu-arm-static -L /usr/arm-linux-gnueabihf" ;;
-esac
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER=$runner
 export AESA_TEST_RUNNER=$runner  # the tests start the program themselves
-packages=(-p aesa -p aesa-kernels -p aesa-media -p aesa-tract -p aesa-cli -p aesa-tests)
+engine=(-p aesa -p aesa-kernels -p aesa-media -p aesa-tract -p aesa-cli -p aesa-tests)
 for cpu in $cpus; do
     echo "== $target on $cpu"
-    QEMU_CPU=$cpu cargo test --release --locked --no-fail-fast --target "$target" "${packages[@]}" "$@"
+    QEMU_CPU=$cpu cargo test --release --locked --no-fail-fast --target "$target" "${engine[@]}" "$@"
 done
