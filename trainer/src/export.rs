@@ -6,16 +6,18 @@ use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::{FRAMES_PER_STEP, Scores};
-use aesa_export::{AesaOptions, Storage, Tensors, write_aesa};
+use aesa_export::{AesaOptions, ChunkPolicy, Storage, Tensors, write_aesa};
 use aesa_tract::TractModel;
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tch::{Kind, Tensor};
 
+use crate::chunking::Chunking;
 use crate::config::LabelSource;
 use crate::evaluate::frame_scores;
 use crate::model::AesaNet;
+use crate::predict::Policy;
 use crate::run::RunFolder;
 use crate::weights;
 
@@ -39,7 +41,8 @@ pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>]) -> Result<f3
     let onnx = aesa_export::write_onnx(&config.model, &tensors(run)?, &model_info(run)?)?;
     let model = TractModel::from_bytes(&onnx)?;
     let scores = |features: &[f32]| frame_scores(&mut model.session(), features);
-    let worst = check(&net, scores, more_clips, config.window_steps)?;
+    let policy = Policy::Windowed { window_steps: config.window_steps };
+    let worst = check(&net, scores, more_clips, policy)?;
     weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
     Ok(worst)
 }
@@ -47,7 +50,7 @@ pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>]) -> Result<f3
 /// What [`export_aesa`] found.
 #[derive(Clone, Copy, Debug)]
 pub struct AesaReport {
-    /// The largest difference of a score between libtorch and the native engine in f32 with windows.
+    /// The largest difference of a score between libtorch and the native engine in f32, both under the file's policy.
     pub parity: f32,
     /// What the file's storage changes under its own policy, all clips and frames: mean and largest difference.
     pub storage: Difference,
@@ -66,8 +69,8 @@ pub struct Difference {
     pub max: f32,
 }
 
-/// As [`export`], a `model.aesa`. The network is checked in f32 with windows against libtorch; the file as it is written
-/// (int8, chunked) against the same in f32, and on `more_clips` it must be within docs/SPEC.md's bounds, "Quantisation".
+/// As [`export`], a `model.aesa`. Under the file's policy, the network is checked in f32 against libtorch, the file as it is
+/// written (int8) against that, and on `more_clips` it must be within docs/SPEC.md's bounds, "Quantisation".
 ///
 /// # Errors
 /// As [`export`].
@@ -82,12 +85,13 @@ pub fn export_aesa(
         let bytes = write_aesa(&config.model, &tensors, &info, options)?;
         Ok::<_, aesa_export::ExportError>(AlignedBytes::from(bytes.as_slice()))
     };
-    let windowed = write(&AesaOptions { storage: Storage::F32, chunks: None })?;
     let exact = write(&AesaOptions { storage: Storage::F32, ..*options })?;
     let file = write(options)?;
-    let [windowed, exact, model] = [&windowed, &exact, &file].map(|bytes| Model::from_bytes(bytes));
-    let (windowed, exact, model) = (windowed?, exact?, model?);
-    let parity = check(&net, |features| native_scores(&windowed, features), more_clips, config.window_steps)?;
+    let (exact, model) = (Model::from_bytes(&exact)?, Model::from_bytes(&file)?);
+    let chunking = |c: ChunkPolicy| Chunking { steps: c.chunk_steps, left_steps: c.left_steps };
+    let windowed = Policy::Windowed { window_steps: config.window_steps };
+    let policy = options.chunks.map_or(windowed, |chunks| Policy::Chunked(chunking(chunks)));
+    let parity = check(&net, |features| native_scores(&exact, features), more_clips, policy)?;
     let (mut all, mut real) = (Vec::new(), Vec::new());
     let built_in = built_in_clips();
     for (n, clip) in built_in.iter().chain(more_clips).enumerate() {
@@ -141,11 +145,11 @@ fn check(
     net: &AesaNet,
     mut scores: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
     more_clips: &[Vec<f32>],
-    window_steps: usize,
+    policy: Policy,
 ) -> Result<f32> {
     let mut worst = 0.0_f32;
     for clip in built_in_clips().iter().chain(more_clips) {
-        worst = worst.max(parity(net, &mut scores, clip, window_steps)?);
+        worst = worst.max(parity(net, &mut scores, clip, policy)?);
     }
     ensure!(
         worst <= PARITY_TOLERANCE,
@@ -180,15 +184,15 @@ fn parity(
     net: &AesaNet,
     scores: &mut impl FnMut(&[f32]) -> Result<Vec<Scores>>,
     clip: &[f32],
-    window_steps: usize,
+    policy: Policy,
 ) -> Result<f32> {
     let features = normalised_fbank(clip);
     let step = FRAMES_PER_STEP * NUM_MEL_BINS;
     let features = &features[..features.len() / step * step];
     let actual = scores(features)?;
     let mut expected = Vec::new();
-    for window in features.chunks(window_steps * step) {
-        expected.extend(tch_frame_scores(net, window)?);
+    for part in features.chunks(policy.window_steps().min(features.len().max(1)) * step) {
+        expected.extend(tch_frame_scores(net, part, policy.chunking())?);
     }
     ensure!(!actual.is_empty() && actual.len() == expected.len(), "a clip for the parity check is too short");
     let all = actual.iter().zip(&expected).flat_map(|(a, b)| a.0.iter().zip(b.0).map(|(a, b)| a - b));
@@ -198,10 +202,10 @@ fn parity(
     Ok(differences.iter().fold(0.0, |worst, d| worst.max(d.abs())))
 }
 
-/// Frame scores of one window, 0 to 10: the mean of each step's eight tokens.
-fn tch_frame_scores(net: &AesaNet, features: &[f32]) -> Result<Vec<Scores>> {
+/// Frame scores of one window, or of a whole clip in chunks, 0 to 10: the mean of each step's eight tokens.
+fn tch_frame_scores(net: &AesaNet, features: &[f32], chunking: Option<Chunking>) -> Result<Vec<Scores>> {
     let features = Tensor::from_slice(features).view([1, -1, NUM_MEL_BINS as i64]);
-    let tokens = tch::no_grad(|| net.forward(&features, None, None, false)).token_scores; // (1, T, A)
+    let tokens = tch::no_grad(|| net.forward(&features, None, chunking, false)).token_scores; // (1, T, A)
     let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP]); // (steps, 8, A)
     let frames = frames.mean_dim(1, false, Kind::Float) * 10.0; // (steps, A)
     let flat = Vec::<f32>::try_from(frames.flatten(0, 1))?;

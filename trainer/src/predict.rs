@@ -30,7 +30,8 @@ impl Policy {
         }
     }
 
-    const fn chunking(self) -> Option<Chunking> {
+    /// What a token may hear of a clip; all of its window without it.
+    pub(crate) const fn chunking(self) -> Option<Chunking> {
         match self {
             Self::Windowed { .. } => None,
             Self::Chunked(chunking) => Some(chunking),
