@@ -60,11 +60,13 @@ fn tiny(folder: &Path) -> SynthConfig {
         labels: folder.to_path_buf(),
         ratings: vec!["ratings.csv".to_owned()],
         num_train: 5,
+        num_further: 3,
         num_validation: 2,
         num_test_per_system: 1,
         num_ladders: 0,
         texture_share: 0.0,
         degradations: degradations.map(|kind| DegradationWeight { kind, weight: 1.0 }).to_vec(),
+        further_degradations: vec![DegradationWeight { kind: Kind::Noise, weight: 1.0 }],
         sources: vec![SourceSet {
             folder: "audio".into(),
             domain: Domain::Sound,
@@ -131,7 +133,7 @@ fn a_corpus_holds_what_its_lists_say() {
     assert_eq!(serde_json::from_str::<CorpusInfo>(&text).unwrap().sha256, info.sha256);
 
     let mut recordings = Vec::new();
-    for (name, count) in [("train", 5), ("validation", 2), ("test", 1)] {
+    for (name, count) in [("train", 5 + 3), ("validation", 2), ("test", 1)] {
         let clips = read_clips(out.join(format!("{name}.csv"))).unwrap();
         assert_eq!(clips.len(), count, "{name}");
         for clip in &clips {
@@ -153,6 +155,25 @@ fn a_corpus_holds_what_its_lists_say() {
     // Group 0 serves training alone, group 1 validation alone, and neither the test set.
     assert_eq!(recordings, [("train", true, false), ("validation", false, true), ("test", false, false)]);
     assert!(read_ladders(out.join("ladders.csv")).is_err(), "no ladders were asked for");
+}
+
+#[test]
+fn further_clips_get_worse_and_move_no_label() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny(folder.path());
+    let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
+    let info = run(&config, &with, &Progress::quiet()).unwrap();
+    let plain = SynthConfig { num_further: 0, ..config };
+    assert_eq!(run(&plain, &without, &Progress::quiet()).unwrap().pq_maps, info.pq_maps);
+
+    let clips = read_clips(with.join("train.csv")).unwrap();
+    let (train, further) = clips.split_at(5);
+    assert_eq!(train, read_clips(without.join("train.csv")).unwrap());
+    let raw: Vec<f64> = further.iter().map(|clip| clip.pq_raw.unwrap()).collect();
+    assert!(raw.windows(2).all(|pair| pair[1] < pair[0]), "{raw:?}");
+    assert!(further[1..].iter().all(|clip| clip.family == further[0].family));
+    assert!(train.iter().all(|clip| clip.family != further[0].family));
+    assert!(further[2].processing.starts_with("noise("), "{}", further[2].processing);
 }
 
 #[test]

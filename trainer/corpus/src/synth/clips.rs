@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::codec::Codecs;
-use super::config::{SynthConfig, TestSystem};
+use super::config::{DegradationWeight, SynthConfig, TestSystem};
 use super::degrade::{Kind, Step, describe};
 use super::draw::Draw;
 use super::error::SynthError;
@@ -61,6 +61,42 @@ impl From<String> for Failure {
     }
 }
 
+/// Clips that are numbered together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// Training clips that the label maps are fitted on.
+    Train,
+    /// Training clips beside these, each family one mix with one degradation at rising severities.
+    Further,
+    /// Validation clips.
+    Validation,
+}
+
+impl Series {
+    /// Where their sources come from.
+    pub(crate) fn split(self) -> Split {
+        match self {
+            Self::Train | Self::Further => Split::Train,
+            Self::Validation => Split::Validation,
+        }
+    }
+
+    /// The family of clips from this number on; no two series share one.
+    fn family(self, first: usize) -> u64 {
+        let offset = if self == Self::Further { 1_000_000_000 } else { 0 };
+        offset + first as u64
+    }
+
+    /// Their folder, and how their names begin.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Further => "further",
+            Self::Validation => "validation",
+        }
+    }
+}
+
 /// What a clip is called and where it goes.
 struct Name {
     sample_id: String,
@@ -87,41 +123,41 @@ impl Studio<'_> {
         Domain::ALL.into_iter().filter(|domain| there(*domain)).collect()
     }
 
-    /// `count` clips of a split (at most `variants`): one clean mix with one degradation at rising severities, or
+    /// `count` clips of a series (at most `variants`): one clean mix with one degradation at rising severities, or
     /// independent clips, each with its own mix.
     ///
     /// Errors: no draw gives clips, a tool fails, files cannot be written.
     pub(crate) fn family(
         &self,
-        split: Split,
+        series: Series,
         family: usize,
         count: usize,
     ) -> Result<Vec<Record>, SynthError> {
+        let (split, folder) = (series.split(), series.folder());
         let domains = self.domains(split);
         let domain = domains[family % domains.len()];
-        let folder = match split {
-            Split::Train => "train",
-            Split::Validation => "validation",
-        };
         let first = family * self.config.variants;
         let mut names: Vec<Name> = (first..first + count)
             .map(|number| {
                 let sample_id = format!("{folder}-{number:06}");
                 let path = format!("audio/{folder}/{sample_id}.wav");
-                Name { sample_id, path, system: String::new(), family: first as u64, domain }
+                Name { sample_id, path, system: String::new(), family: series.family(first), domain }
             })
             .collect();
         if let Some(records) = self.finished(&names) {
             return Ok(records);
         }
-        let is_graded =
-            Draw::new(self.config.seed, &format!("{folder}/{family}")).chance(self.config.graded_share);
+        let (kinds, graded_share) = match series {
+            Series::Further => (&self.config.further_degradations, 1.0),
+            Series::Train | Series::Validation => (&self.config.degradations, self.config.graded_share),
+        };
+        let is_graded = Draw::new(self.config.seed, &format!("{folder}/{family}")).chance(graded_share);
         if is_graded {
             return self.attempts(&names[0].sample_id, |attempt| {
                 let key = format!("{folder}/{family}/{attempt}");
                 let mut draw = Draw::new(self.config.seed, &format!("{key}/mix"));
                 let mix = self.draw_mix(domain, split, &mut draw)?;
-                let chains = self.graded_chains(&key, &mut draw);
+                let chains = self.graded_chains(kinds, &key, &mut draw);
                 let made = names.iter().zip(&chains).enumerate().map(|(variant, (name, chain))| {
                     let mut draw = Draw::new(self.config.seed, &format!("{key}/apply/{variant}"));
                     self.finish(name, &mix, chain, &mut draw)
@@ -130,7 +166,7 @@ impl Studio<'_> {
             });
         }
         for (number, name) in (first..).zip(&mut names) {
-            name.family = number as u64;
+            name.family = series.family(number);
         }
         names.iter().map(|name| self.single(split, name)).collect()
     }
@@ -304,9 +340,9 @@ impl Studio<'_> {
     }
 
     /// One degradation per variant, at rising severities.
-    fn graded_chains(&self, key: &str, draw: &mut Draw) -> Vec<Vec<Step>> {
+    fn graded_chains(&self, kinds: &[DegradationWeight], key: &str, draw: &mut Draw) -> Vec<Vec<Step>> {
         let variants = self.config.variants;
-        let kind = draw_kind(self.config, draw);
+        let kind = draw_kind(kinds, draw);
         let spread = variants as f64 - 0.3;
         let mut chains: Vec<Vec<Step>> = (0..variants)
             .map(|variant| {
@@ -354,28 +390,27 @@ impl Studio<'_> {
     }
 }
 
-/// None to three different degradations in any order (noise is in the room or on the line); in company each is milder.
+/// None to three different degradations in any order (noise is in the room or on the line).
 fn draw_chain(config: &SynthConfig, key: &str, draw: &mut Draw) -> Vec<Step> {
     let count = draw.weighted(&config.chain_weights);
     let mut kinds: Vec<Kind> = Vec::new();
     for _ in 0..4 * count {
-        let kind = draw_kind(config, draw);
+        let kind = draw_kind(&config.degradations, draw);
         if kinds.len() < count && !kinds.contains(&kind) {
             kinds.push(kind);
         }
     }
     kinds.sort_unstable();
-    let worst = if count > 1 { 0.7 } else { 1.0 };
     let mut chain: Vec<Step> =
-        kinds.into_iter().map(|kind| Step::new(kind, draw.uniform(0.0, worst), draw)).collect();
+        kinds.into_iter().map(|kind| Step::new(kind, draw.uniform(0.0, 1.0), draw)).collect();
     Draw::new(config.seed, &format!("{key}/order")).shuffle(&mut chain);
     chain
 }
 
 /// A kind by its weight.
-fn draw_kind(config: &SynthConfig, draw: &mut Draw) -> Kind {
-    let weights: Vec<f64> = config.degradations.iter().map(|d| d.weight).collect();
-    config.degradations[draw.weighted(&weights)].kind
+fn draw_kind(kinds: &[DegradationWeight], draw: &mut Draw) -> Kind {
+    let weights: Vec<f64> = kinds.iter().map(|kind| kind.weight).collect();
+    kinds[draw.weighted(&weights)].kind
 }
 
 /// A generated piece, each part a source.

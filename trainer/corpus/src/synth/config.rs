@@ -10,7 +10,7 @@ use super::error::SynthError;
 use crate::labels::Domain;
 
 /// Changes whenever the same configuration would give other audio or other raw labels.
-pub(crate) const GENERATOR_VERSION: u32 = 4;
+pub(crate) const GENERATOR_VERSION: u32 = 5;
 
 /// The recipe of a synthetic corpus. Every key has a default; relative folders are relative to the working folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct SynthConfig {
     pub ratings: Vec<String>,
     /// Number of training clips.
     pub num_train: usize,
+    /// Number of further training clips: one mix with one of `further_degradations` at rising severities. The label maps
+    /// are not fitted on them, so that they can stress what is hard to hear.
+    pub num_further: usize,
     /// Number of validation clips.
     pub num_validation: usize,
     /// Number of clips per test system.
@@ -56,6 +59,8 @@ pub struct SynthConfig {
     pub visqol_search: usize,
     /// Degradations to draw from and their weights.
     pub degradations: Vec<DegradationWeight>,
+    /// Degradations of the further training clips and their weights.
+    pub further_degradations: Vec<DegradationWeight>,
     /// Where the source recordings of training and validation come from.
     pub sources: Vec<SourceSet>,
     /// Share of the general sounds of training and validation that are synthesised (see `textures.rs`); the others are
@@ -186,6 +191,7 @@ impl Default for SynthConfig {
                 "audiomos2025-track2-dev_list.csv".to_owned(),
             ],
             num_train: 3000,
+            num_further: 0,
             num_validation: 300,
             num_test_per_system: 20,
             num_ladders: 30,
@@ -202,6 +208,10 @@ impl Default for SynthConfig {
             degradations: Kind::ALL
                 .into_iter()
                 .map(|kind| DegradationWeight { kind, weight: kind.default_weight() })
+                .collect(),
+            further_degradations: [(Kind::Mp3, 3.0), (Kind::Noise, 2.0), (Kind::Reverb, 1.0)]
+                .into_iter()
+                .map(|(kind, weight)| DegradationWeight { kind, weight })
                 .collect(),
             sources: Vec::new(),
             texture_share: 0.5,
@@ -243,7 +253,10 @@ impl SynthConfig {
         let positive = |weights: &[f64]| {
             weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().sum::<f64>() > 0.0
         };
-        let kinds: Vec<f64> = self.degradations.iter().map(|d| d.weight).collect();
+        let drawable = |kinds: &[DegradationWeight]| {
+            let weights: Vec<f64> = kinds.iter().map(|kind| kind.weight).collect();
+            positive(&weights)
+        };
         let severities = self.systems.iter().flat_map(|system| &system.chain).map(|step| step.severity);
         let rules = [
             (self.variants >= 1, "variants is at least 1"),
@@ -254,7 +267,11 @@ impl SynthConfig {
             (shares.iter().all(|p| (0.0..=1.0).contains(p)), "shares and chances lie between 0 and 1"),
             (positive(&self.chain_weights), "chain_weights are not negative and not all 0"),
             (positive(&self.source_weights), "source_weights are not negative and not all 0"),
-            (positive(&kinds), "degradation weights are not negative and not all 0"),
+            (
+                drawable(&self.degradations)
+                    && (self.num_further == 0 || drawable(&self.further_degradations)),
+                "degradation weights are not negative and not all 0",
+            ),
             ((2.0..=10.0).contains(&self.visqol_seconds), "visqol_seconds lies between 2 and 10"),
             (self.visqol_search >= 1, "visqol_search is at least 1"),
             (!self.ratings.is_empty(), "ratings names at least one file"),
@@ -284,6 +301,7 @@ impl SynthConfig {
             labels: PathBuf::new(),
             ratings: Vec::new(),
             num_train: 0,
+            num_further: 0,
             num_validation: 0,
             num_test_per_system: 0,
             num_ladders: 0,

@@ -50,7 +50,7 @@ pub use error::SynthError;
 pub use mapping::{QuantileMap, Regression};
 pub use progress::Progress;
 
-use clips::Studio;
+use clips::{Series, Studio};
 use codec::{Codecs, ffmpeg_is_there};
 use config::hex;
 use draw::Draw;
@@ -99,16 +99,18 @@ pub fn run(
     config.check()?;
     let ratings = natural_ratings(config)?;
     let studio = open_studio(config, out)?;
-    for folder in ["train", "validation", "test", "ladders"] {
+    for folder in ["train", "further", "validation", "test", "ladders"] {
         let folder = out.join("audio").join(folder);
         fs::create_dir_all(&folder).map_err(SynthError::io(&folder))?;
     }
 
-    let train = make_split(&studio, Split::Train, config.num_train, progress)?;
-    let validation = make_split(&studio, Split::Validation, config.num_validation, progress)?;
+    let mut train = make_series(&studio, Series::Train, config.num_train, progress)?;
+    let maps = LabelMaps::fit(&train, &ratings)?;
+    train.extend(make_series(&studio, Series::Further, config.num_further, progress)?);
+    let validation = make_series(&studio, Series::Validation, config.num_validation, progress)?;
     let test = make_test(&studio, progress)?;
     let ladders = make_ladders(&studio, progress)?;
-    write_corpus(&studio, &ratings, [train, validation, test], &ladders)
+    write_corpus(&studio, maps, [train, validation, test], &ladders)
 }
 
 /// Checks that all tools are there and loads what is shared.
@@ -118,7 +120,9 @@ fn open_studio<'a>(config: &'a SynthConfig, out: &'a Path) -> Result<Studio<'a>,
         true => Ok(None),
         false => Instruments::load(path).map(Some),
     };
-    let drawn = config.degradations.iter().filter(|d| d.weight > 0.0).map(|d| d.kind);
+    let further: &[DegradationWeight] =
+        if config.num_further > 0 { &config.further_degradations } else { &[] };
+    let drawn = config.degradations.iter().chain(further).filter(|d| d.weight > 0.0).map(|d| d.kind);
     let fixed = config.systems.iter().flat_map(|system| &system.chain).map(|step| step.kind);
     if (config.num_ladders > 0 || drawn.chain(fixed).any(Kind::needs_ffmpeg)) && !ffmpeg_is_there() {
         return Err(SynthError::Missing(
@@ -168,25 +172,21 @@ fn natural_ratings(config: &SynthConfig) -> Result<Vec<Rating>, SynthError> {
     Ok(ratings)
 }
 
-/// All clips of training or validation.
-fn make_split(
+/// All clips of a series.
+fn make_series(
     studio: &Studio<'_>,
-    split: Split,
+    series: Series,
     num_clips: usize,
     progress: &Progress,
 ) -> Result<Vec<Record>, SynthError> {
-    let label = match split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-    };
-    progress.begin(label, num_clips);
+    progress.begin(series.folder(), num_clips);
     let variants = studio.config.variants;
     let families: Vec<Vec<Record>> = (0..num_clips.div_ceil(variants))
         .into_par_iter()
         .with_max_len(1)
         .map(|family| {
             let count = variants.min(num_clips - family * variants);
-            let records = studio.family(split, family, count)?;
+            let records = studio.family(series, family, count)?;
             progress.advance(count);
             Ok(records)
         })
@@ -231,29 +231,42 @@ fn make_ladders(studio: &Studio<'_>, progress: &Progress) -> Result<Vec<LadderCl
     Ok(ladders.into_iter().flatten().collect())
 }
 
+/// From raw labels to ratings.
+struct LabelMaps {
+    pq: BTreeMap<Domain, QuantileMap>,
+    pc: BTreeMap<Domain, QuantileMap>,
+    ce_and_cu: Regression,
+}
+
+impl LabelMaps {
+    /// Errors: the human ratings do not cover all domains.
+    fn fit(train: &[Record], ratings: &[Rating]) -> Result<Self, SynthError> {
+        let ce_and_cu = Regression::fit(ratings).ok_or_else(|| {
+            SynthError::Config("the rated clips do not cover speech, music and sound".to_owned())
+        })?;
+        let pq = fit_maps(train, ratings, 0, |record| record.pq_raw);
+        let pc = fit_maps(train, ratings, 1, |record| record.pc_raw);
+        Ok(Self { pq, pc, ce_and_cu })
+    }
+}
+
 /// Maps raw labels to ratings and writes the CSV files and `corpus.json`.
 fn write_corpus(
     studio: &Studio<'_>,
-    ratings: &[Rating],
+    maps: LabelMaps,
     records: [Vec<Record>; 3],
     ladders: &[LadderClip],
 ) -> Result<CorpusInfo, SynthError> {
-    let regression = Regression::fit(ratings).ok_or_else(|| {
-        SynthError::Config("the rated clips do not cover speech, music and sound".to_owned())
-    })?;
-    let pq_maps = fit_maps(&records[0], ratings, 0, |record| record.pq_raw);
-    let pc_maps = fit_maps(&records[0], ratings, 1, |record| record.pc_raw);
-
     let mut digest = Sha256::new();
     let mut num_clips = BTreeMap::new();
     for (name, records) in ["train", "validation", "test"].into_iter().zip(&records) {
         let mut clips = Vec::new();
         for record in records {
-            let maps = pq_maps.get(&record.domain).zip(pc_maps.get(&record.domain));
+            let of_domain = maps.pq.get(&record.domain).zip(maps.pc.get(&record.domain));
             // A domain without training clips has no map; its clips cannot be labelled.
-            let Some((pq_map, pc_map)) = maps else { continue };
+            let Some((pq_map, pc_map)) = of_domain else { continue };
             let (pq, pc) = (pq_map.apply(record.pq_raw), pc_map.apply(record.pc_raw));
-            let clip = labelled(record, pq, pc, &regression);
+            let clip = labelled(record, pq, pc, &maps.ce_and_cu);
             digest.update(format!("{}/{}/{:?}\n", clip.sample_id, record.wav_sha256, clip.scores()));
             clips.push(clip);
         }
@@ -270,9 +283,9 @@ fn write_corpus(
         config: studio.config.clone(),
         num_clips,
         clean_mos: studio.clean_mos,
-        pq_maps,
-        pc_maps,
-        regression,
+        pq_maps: maps.pq,
+        pc_maps: maps.pc,
+        regression: maps.ce_and_cu,
     };
     let json = serde_json::to_vec_pretty(&info).expect("corpus information is plain data");
     files::write_whole(&studio.out.join("corpus.json"), &json)?;
