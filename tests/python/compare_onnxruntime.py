@@ -5,8 +5,9 @@ usage: compare_onnxruntime.py MODEL.onnx EXPECTED.safetensors [--tolerance 1e-4]
 
 EXPECTED holds the input `fbank` [1, num_frames, 128] and what another runtime made of it: `frame_scores`
 [1, num_steps, 4] and `clip_scores` [1, 4], 0 to 10; other outputs of the model may be there under their names. Several
-clips lie in one file as `NAME.fbank`, `NAME.frame_scores` and so on. The model is also checked by onnx.checker. The exit
-code is 1 if a value differs by more than the tolerance or is missing.
+clips lie in one file as `NAME.fbank`, `NAME.frame_scores` and so on. A model that scores chunks (its inputs `past.NAME` are
+the outputs `present.NAME` of the call before) is run chunk after chunk, and has no clip scores. The model is also checked by
+onnx.checker. The exit code is 1 if a value differs by more than the tolerance or is missing.
 """
 
 import argparse
@@ -29,11 +30,29 @@ def check_file(path):
         sys.exit(f"{path}: operators beyond ai.onnx: {sorted(domains)}")
 
 
+def run(session, inputs):
+    """All outputs by name."""
+    return dict(zip((output.name for output in session.get_outputs()), session.run(None, inputs)))
+
+
+def run_chunks(session, fbank, states):
+    """Frame scores of a clip whose chunks are scored one after another."""
+    chunk_frames = 16 * int(session.get_modelmeta().custom_metadata_map["aesa.chunk_steps"])
+    past = {state.name: np.zeros(state.shape, np.float32) for state in states}
+    scores = []
+    for start in range(0, fbank.shape[1], chunk_frames):
+        outputs = run(session, {"fbank": fbank[:, start : start + chunk_frames], **past})
+        scores.append(outputs.pop("frame_scores"))
+        past = {name.replace("present.", "past.", 1): value for name, value in outputs.items()}
+    return {"frame_scores": np.concatenate(scores, axis=1)}
+
+
 def differences(session, expected, prefix):
     """Yields (output's name, largest absolute difference) for one clip."""
-    outputs = [output.name for output in session.get_outputs()]
-    actual = dict(zip(outputs, session.run(None, {"fbank": expected[f"{prefix}fbank"]})))
-    for name in outputs:
+    fbank = expected[f"{prefix}fbank"]
+    states = [i for i in session.get_inputs() if i.name != "fbank"]
+    actual = run_chunks(session, fbank, states) if states else run(session, {"fbank": fbank})
+    for name in actual:
         other = expected.get(f"{prefix}{name}")
         if other is None and name not in REQUIRED:
             continue

@@ -1,19 +1,21 @@
 //! The BEATs encoder as ONNX nodes.
 //!
 //! Source: `BEATs.py` and `backbone.py` of microsoft/unilm. Tokens are `[tokens, width]` throughout: the file scores one
-//! window at a time. What is combined at export, without changing the function: the weight norm of the positional
+//! window, or one chunk, at a time. What is combined at export, without changing the function: the weight norm of the positional
 //! convolution, the scale of the queries, and the two linear maps before the position gate's sigmoid.
 
 use crate::config::EncoderConfig;
 use crate::error::ExportError;
 use crate::graph::{Graph, Value, int, ints};
 use crate::linear::Linear;
+use crate::past::Past;
 use crate::tensors::Tensors;
 use aesa::fbank::NUM_MEL_BINS;
 
-/// Wires the encoder after `fbank` `[1, num_frames, 128]`.
+/// Wires the encoder after `fbank` `[1, num_frames, 128]`, which is a window or, with `kept_tokens`, a chunk.
 ///
-/// Gives the hidden states `[tokens, width]`: the input of the first block, then the output of every block.
+/// Gives the hidden states `[tokens, width]`: the input of the first block, then the output of every block; and what is
+/// carried on to the next chunk.
 ///
 /// # Errors
 /// As [`Tensors::expect`].
@@ -22,23 +24,28 @@ pub(crate) fn encoder(
     config: &EncoderConfig,
     t: &Tensors,
     fbank: &Value,
-) -> Result<Vec<Value>, ExportError> {
+    kept_tokens: Option<usize>,
+) -> Result<(Vec<Value>, Past), ExportError> {
     let tokens = patch_embedding(g, config, t, fbank)?;
-    let position = positional_convolution(g, config, t, &tokens)?;
+    let mut past = match kept_tokens {
+        Some(kept) => Past::kept(g, kept, &tokens),
+        None => Past::none(),
+    };
+    let position = positional_convolution(g, config, t, &tokens, &mut past)?;
     let mut x = g.add("beats.encoder.input", &tokens, &position);
     if !config.layer_norm_first {
         x = layer_norm(g, t, "beats.encoder.layer_norm", &x, config.encoder_embed_dim)?;
     }
     let bias = match config.relative_position_embedding {
-        true => Some(position_bias(g, config, t, &x)?),
+        true => Some(position_bias(g, config, t, &x, &past)?),
         false => None,
     };
     let mut hidden = vec![x.clone()];
     for layer in 0..config.encoder_layers {
-        x = block(g, config, t, layer, &x, bias.as_ref())?;
+        x = block(g, config, t, layer, &x, bias.as_ref(), &mut past)?;
         hidden.push(x.clone());
     }
-    Ok(hidden)
+    Ok((hidden, past))
 }
 
 /// One token per 16x16 patch, at index `step * 8 + band`; `[tokens, width]`.
@@ -66,11 +73,13 @@ fn patch_embedding(
 }
 
 /// GELU of the grouped convolution over time; an even kernel's last output is dropped by padding one less on the right.
+/// On the left stand the tokens before, or zeros.
 fn positional_convolution(
     g: &mut Graph,
     config: &EncoderConfig,
     t: &Tensors,
     tokens: &Value,
+    past: &mut Past,
 ) -> Result<Value, ExportError> {
     let (width, kernel, groups) = (config.encoder_embed_dim, config.conv_pos, config.conv_pos_groups);
     let name = "beats.encoder.pos_conv";
@@ -80,9 +89,11 @@ fn positional_convolution(
     let bias = g.weight("beats.encoder.pos_conv.bias", &shape[..1], bias);
     let columns = g.transpose(&format!("{name}.columns"), tokens, &[1, 0]); // [width, tokens]
     let signal = g.reshape(&format!("{name}.signal"), &columns, &[1, width, -1]); // [1, width, tokens]
+    let left = kernel / 2;
+    let signal = past.before(g, name, &signal, 2, &[1, width as usize, left as usize]); // [1, width, left + tokens]
     let attributes = vec![
         ints("kernel_shape", &[kernel]),
-        ints("pads", &[kernel / 2, (kernel - 1) / 2]),
+        ints("pads", &[if past.is_kept() { 0 } else { left }, (kernel - 1) / 2]),
         int("group", groups),
     ];
     let y = g.node(&format!("{name}.conv"), "Conv", &[&signal, &weight, &bias], attributes);
@@ -104,7 +115,7 @@ pub(crate) fn weight_normed(t: &Tensors, shape: &[usize; 3]) -> Result<Vec<f32>,
     Ok(direction.iter().zip(factors.iter().cycle()).map(|(&v, f)| (f64::from(v) * f) as f32).collect())
 }
 
-/// The relative position bias of every head, query and key: `[heads, tokens, tokens]`.
+/// The relative position bias of every head, query and key: `[heads, tokens, past + tokens]`.
 ///
 /// A table by distance is gathered at `clamp(key - query, -max_distance, max_distance) + max_distance`. It depends on
 /// nothing but the number of tokens, so a runtime that knows that number computes it once, when it loads the file.
@@ -113,17 +124,19 @@ fn position_bias(
     config: &EncoderConfig,
     t: &Tensors,
     tokens: &Value,
+    past: &Past,
 ) -> Result<Value, ExportError> {
     let name = "beats.encoder.position_bias";
     let (heads, far) = (config.encoder_attention_heads as usize, config.max_distance);
     let table = g.weight(&format!("{name}.table"), &[heads, 2 * far as usize + 1], &bias_table(config, t)?);
-    let (zero, one) = (g.int_scalar(0), g.int_scalar(1));
-    let shape = g.node(&format!("{name}.shape"), "Shape", &[tokens], vec![]);
-    let count = g.node(&format!("{name}.count"), "Gather", &[&shape, &zero], vec![int("axis", 0)]);
-    let index = g.node(&format!("{name}.index"), "Range", &[&zero, &count, &one], vec![]); // [tokens]
-    let keys = g.reshape(&format!("{name}.keys"), &index, &[1, -1]); // [1, tokens]
+    let index = g.token_index(&format!("{name}.index"), tokens, 0); // [tokens]
+    let keys = match past.kept_tokens() {
+        0 => index.clone(),
+        kept => g.token_index(&format!("{name}.key_index"), tokens, -(kept as i64)), // [past + tokens]
+    };
+    let keys = g.reshape(&format!("{name}.keys"), &keys, &[1, -1]); // [1, past + tokens]
     let queries = g.reshape(&format!("{name}.queries"), &index, &[-1, 1]); // [tokens, 1]
-    let distance = g.node(&format!("{name}.distance"), "Sub", &[&keys, &queries], vec![]); // [tokens, tokens]
+    let distance = g.node(&format!("{name}.distance"), "Sub", &[&keys, &queries], vec![]); // [tokens, past + tokens]
     let (far, near) = (g.int_scalar(far), g.int_scalar(-far));
     let bounded = g.node(&format!("{name}.at_least"), "Max", &[&distance, &near], vec![]);
     let bounded = g.node(&format!("{name}.at_most"), "Min", &[&bounded, &far], vec![]);
@@ -169,19 +182,20 @@ fn block(
     layer: i64,
     x: &Value,
     bias: Option<&Value>,
+    past: &mut Past,
 ) -> Result<Value, ExportError> {
     let name = format!("beats.encoder.layers.{layer}");
     let (first, last) = (format!("{name}.self_attn_layer_norm"), format!("{name}.final_layer_norm"));
     let width = config.encoder_embed_dim;
     if config.layer_norm_first {
         let normed = layer_norm(g, t, &first, x, width)?;
-        let attended = attention(g, config, t, &format!("{name}.self_attn"), &normed, bias)?;
+        let attended = attention(g, config, t, &format!("{name}.self_attn"), &normed, bias, past)?;
         let x = g.add(&format!("{name}.attended"), x, &attended);
         let normed = layer_norm(g, t, &last, &x, width)?;
         let fed = feed_forward(g, config, t, &name, &normed)?;
         return Ok(g.add(&format!("{name}.output"), &x, &fed));
     }
-    let attended = attention(g, config, t, &format!("{name}.self_attn"), x, bias)?;
+    let attended = attention(g, config, t, &format!("{name}.self_attn"), x, bias, past)?;
     let sum = residual(g, config, &format!("{name}.attended"), x, &attended);
     let x = layer_norm(g, t, &first, &sum, width)?;
     let fed = feed_forward(g, config, t, &name, &x)?;
@@ -220,6 +234,7 @@ fn attention(
     name: &str,
     x: &Value,
     bias: Option<&Value>,
+    past: &mut Past,
 ) -> Result<Value, ExportError> {
     let (width, heads) = (config.encoder_embed_dim, config.encoder_attention_heads);
     let head_dim = width / heads;
@@ -233,7 +248,10 @@ fn attention(
     let q = split(g, "q_proj", &query.scaled((head_dim as f64).powf(-0.5)), &[1, 0, 2]); // [heads, tokens, head_dim]
     let k = split(g, "k_proj", &read("k_proj")?, &[1, 2, 0]); // [heads, head_dim, tokens]
     let v = split(g, "v_proj", &read("v_proj")?, &[1, 0, 2]); // [heads, tokens, head_dim]
-    let mut scores = g.matmul(&format!("{name}.scores"), &q, &k); // [heads, tokens, tokens]
+    let (num_heads, dim) = (heads as usize, head_dim as usize);
+    let k = past.tokens_before(g, &format!("{name}.keys"), &k, 2, [num_heads, dim, 0]); // [heads, head_dim, past + tokens]
+    let v = past.tokens_before(g, &format!("{name}.values"), &v, 1, [num_heads, 0, dim]); // [heads, past + tokens, head_dim]
+    let mut scores = g.matmul(&format!("{name}.scores"), &q, &k); // [heads, tokens, past + tokens]
     if let Some(bias) = bias {
         let bias = match config.gru_rel_pos {
             true => gated(g, config, t, name, &query, x, bias)?,
@@ -241,6 +259,7 @@ fn attention(
         };
         scores = g.add(&format!("{name}.biased"), &scores, &bias);
     }
+    let scores = past.masked(g, &format!("{name}.scores"), scores);
     let weights = g.softmax(&format!("{name}.softmax"), &scores);
     let y = g.matmul(&format!("{name}.weighted"), &weights, &v); // [heads, tokens, head_dim]
     let y = g.transpose(&format!("{name}.joined"), &y, &[1, 0, 2]); // [tokens, heads, head_dim]
@@ -278,7 +297,7 @@ fn gated(
     let gate = g.add(&format!("{name}.gate.tokens"), &gate, &two);
     let gate = g.transpose(&format!("{name}.gate.heads"), &gate, &[1, 0]); // [heads, tokens]
     let gate = g.reshape(&format!("{name}.gate"), &gate, &[heads as i64, -1, 1]); // [heads, tokens, 1]
-    Ok(g.mul(&format!("{name}.gated_bias"), &gate, bias)) // [heads, tokens, tokens]
+    Ok(g.mul(&format!("{name}.gated_bias"), &gate, bias)) // [heads, tokens, past + tokens]
 }
 
 /// `grep_linear(query).view(2, 4).sum(-1)` as two maps from one head's query `[head_dim]` to `[1]`.

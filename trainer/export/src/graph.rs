@@ -65,6 +65,23 @@ impl Graph {
         Value(name.to_string())
     }
 
+    /// Adds one node with several outputs, `name` and `name.1` and so on. An input called "" is left out.
+    pub(crate) fn node_with<const N: usize>(
+        &mut self,
+        name: &str,
+        op: &str,
+        inputs: &[&Value],
+        attribute: Attributes,
+    ) -> [Value; N] {
+        let first = self.node(name, op, inputs, attribute);
+        let outputs: [Value; N] =
+            core::array::from_fn(|i| if i == 0 { first.clone() } else { Value(format!("{name}.{i}")) });
+        if let Some(node) = self.proto.node.last_mut() {
+            node.output = outputs.iter().map(|value| value.0.clone()).collect();
+        }
+        outputs
+    }
+
     /// An f32 initialiser; `data` is row-major.
     pub(crate) fn weight(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
         let dims: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
@@ -126,6 +143,31 @@ impl Graph {
     pub(crate) fn reshape(&mut self, name: &str, x: &Value, shape: &[i64]) -> Value {
         let shape = self.ints(&format!("{name}.shape"), shape);
         self.node(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    /// Entries `start..end` along one axis; negative ones count from its end.
+    pub(crate) fn slice(&mut self, name: &str, x: &Value, axis: usize, start: i64, end: i64) -> Value {
+        let [starts, ends, axes] = [("starts", start), ("ends", end), ("axes", axis as i64)]
+            .map(|(which, value)| self.ints(&format!("{name}.{which}"), &[value]));
+        self.node(name, "Slice", &[x, &starts, &ends, &axes], vec![])
+    }
+
+    /// The extent of the first axis, as an i64 without axes.
+    pub(crate) fn count(&mut self, name: &str, x: &Value) -> Value {
+        let zero = self.int_scalar(0);
+        let shape = self.node(&format!("{name}.shape"), "Shape", &[x], vec![]);
+        self.node(name, "Gather", &[&shape, &zero], vec![int("axis", 0)])
+    }
+
+    /// `first` to one below the extent of the first axis of `x`, as i64.
+    pub(crate) fn token_index(&mut self, name: &str, x: &Value, first: i64) -> Value {
+        let count = self.count(&format!("{name}.count"), x);
+        let (first, one) = (self.int_scalar(first), self.int_scalar(1));
+        self.node(name, "Range", &[&first, &count, &one], vec![])
+    }
+
+    pub(crate) fn to_f32(&mut self, name: &str, x: &Value) -> Value {
+        self.node(name, "Cast", &[x], vec![int("to", DataType::Float as i64)])
     }
 
     /// Softmax over the last axis.

@@ -6,15 +6,16 @@
 
 use crate::config::{HeadConfig, ModelConfig};
 use crate::error::ExportError;
-use crate::graph::{Graph, Value, int, ints, text};
+use crate::graph::{Attributes, Graph, Value, int, ints, text};
 use crate::linear::Linear;
 use crate::parameters::TOKENS_PER_STEP;
+use crate::past::Past;
 use crate::tensors::Tensors;
 use aesa::score::{Axis, NUM_AXES};
 
 /// Wires the head after `layers`, the outputs `[tokens, width]` of the encoder's blocks.
 ///
-/// Gives frame scores `[1, num_steps, 4]` and clip scores `[1, 4]`, 0 to 10.
+/// Gives frame scores `[1, num_steps, 4]`, 0 to 10.
 ///
 /// # Errors
 /// As [`Tensors::expect`].
@@ -23,27 +24,28 @@ pub(crate) fn head(
     config: &ModelConfig,
     t: &Tensors,
     layers: &[Value],
-) -> Result<(Value, Value), ExportError> {
+    past: &mut Past,
+) -> Result<Value, ExportError> {
     let width = config.encoder.encoder_embed_dim as usize;
     let head = &config.head;
     let x = layer_sum(g, head, t, layers, width)?;
     let adapter = Linear::read(t, "head.adapter", width, head.adapter_dim as usize)?;
     let mut x = g.linear("head.adapter", &x, &adapter); // [tokens, adapter_dim]
     for layer in 0..head.lstm_layers {
-        x = blstm(g, head, t, layer, &x)?; // [tokens, 2 * lstm_dim]
+        x = blstm(g, head, t, layer, &x, past)?; // [tokens, 2 * lstm_dim]
     }
     let shared = Linear::read(t, "head.shared", 2 * head.lstm_dim as usize, head.shared_dim as usize)?;
     let x = g.linear("head.shared", &x, &shared);
     let x = g.node("head.relu", "Relu", &[&x], vec![]); // [tokens, shared_dim]
     let mut logits = Vec::with_capacity(NUM_AXES);
     for axis in Axis::ALL {
-        logits.push(branch(g, head, t, axis, &x)?); // [tokens, 1]
+        logits.push(branch(g, head, t, axis, &x, past)?); // [tokens, 1]
     }
     Ok(pool(g, &logits))
 }
 
-/// Token logits `[tokens, 1]` per axis to frame and clip scores.
-fn pool(g: &mut Graph, logits: &[Value]) -> (Value, Value) {
+/// Token logits `[tokens, 1]` per axis to frame scores `[1, steps, 4]`.
+fn pool(g: &mut Graph, logits: &[Value]) -> Value {
     let logits: Vec<&Value> = logits.iter().collect();
     let logits = g.node("head.logits", "Concat", &logits, vec![int("axis", 1)]); // [tokens, 4]
     let tokens = g.node("head.token_scores", "Sigmoid", &[&logits], vec![]);
@@ -51,9 +53,12 @@ fn pool(g: &mut Graph, logits: &[Value]) -> (Value, Value) {
     let steps = g.reshape("head.steps", &tokens, &shape); // [1, steps, 8, 4]
     let frame = g.node("head.frame_means", "ReduceMean", &[&steps], mean_over(2)); // [1, steps, 4]
     let ten = g.scalar(10.0);
-    let frame = g.mul("head.frame_scores", &frame, &ten);
-    let clip = g.node("head.clip_scores", "ReduceMean", &[&frame], mean_over(1)); // [1, 4]
-    (frame, clip)
+    g.mul("head.frame_scores", &frame, &ten)
+}
+
+/// The mean of frame scores `[1, steps, 4]`: `[1, 4]`.
+pub(crate) fn clip_mean(g: &mut Graph, frame: &Value) -> Value {
+    g.node("head.clip_scores", "ReduceMean", &[frame], mean_over(1))
 }
 
 fn mean_over(axis: i64) -> Vec<tract_onnx::pb::AttributeProto> {
@@ -98,13 +103,14 @@ pub(crate) fn softmax(values: &[f32]) -> Vec<f64> {
     exp.iter().map(|v| v / sum).collect()
 }
 
-/// One bidirectional LSTM layer, `[tokens, inputs]` to `[tokens, 2 * cells]`.
+/// One bidirectional LSTM layer, `[tokens, inputs]` to `[tokens, 2 * cells]`. From chunk to chunk, the forward direction goes on.
 fn blstm(
     g: &mut Graph,
     config: &HeadConfig,
     t: &Tensors,
     layer: i64,
     x: &Value,
+    past: &mut Past,
 ) -> Result<Value, ExportError> {
     let cells = config.lstm_dim as usize;
     let inputs = if layer == 0 { config.adapter_dim as usize } else { 2 * cells };
@@ -126,8 +132,35 @@ fn blstm(
     let b = g.weight(&format!("{name}.b"), &[2, 8 * cells], &b);
     let sequence = g.reshape(&format!("{name}.sequence"), x, &[-1, 1, inputs as i64]); // [tokens, 1, inputs]
     let attributes = vec![text("direction", "bidirectional"), int("hidden_size", cells as i64)];
-    let y = g.node(&name, "LSTM", &[&sequence, &w, &r, &b], attributes); // [tokens, 2, 1, cells]
+    let y = match past.is_kept() {
+        true => lstm_going_on(g, &name, [&sequence, &w, &r, &b], attributes, cells, past),
+        false => g.node(&name, "LSTM", &[&sequence, &w, &r, &b], attributes),
+    }; // [tokens, 2, 1, cells]
     Ok(g.reshape(&format!("{name}.joined"), &y, &[-1, 2 * cells as i64]))
+}
+
+/// An LSTM node whose forward direction takes up the state that it left, and whose backward one begins with zeros.
+fn lstm_going_on(
+    g: &mut Graph,
+    name: &str,
+    [sequence, w, r, b]: [&Value; 4],
+    attributes: Attributes,
+    cells: usize,
+    past: &mut Past,
+) -> Value {
+    let (none, names) = (Value(String::new()), ["h", "c"].map(|which| format!("{name}.{which}")));
+    let backward = g.weight(&format!("{name}.backward_start"), &[1, 1, cells], &vec![0.0; cells]);
+    let [h, c] = names.each_ref().map(|state| {
+        let forward = past.input(g, state, &[1, 1, cells]);
+        g.node(&format!("{state}.start"), "Concat", &[&forward, &backward], vec![int("axis", 0)]) // [2, 1, cells]
+    });
+    let inputs = [sequence, w, r, b, &none, &h, &c];
+    let [y, h, c] = g.node_with(name, "LSTM", &inputs, attributes);
+    for (state, end) in names.iter().zip([h, c]) {
+        let forward = g.slice(&format!("{state}.end"), &end, 0, 0, 1);
+        past.carry(state, &[1, 1, cells], forward);
+    }
+    y
 }
 
 /// Rows of the four gates from PyTorch's order (input, forget, cell, output) to ONNX's (input, output, forget, cell).
@@ -143,6 +176,7 @@ fn branch(
     t: &Tensors,
     axis: Axis,
     x: &Value,
+    past: &mut Past,
 ) -> Result<Value, ExportError> {
     let (width, heads) = (config.shared_dim as usize, config.attention_heads as usize);
     let head_dim = width / heads;
@@ -164,7 +198,10 @@ fn branch(
     let v = g.linear(&format!("{name}.value"), x, &values); // [tokens, heads]
     let v = g.transpose(&format!("{name}.value.rows"), &v, &[1, 0]); // [heads, tokens]
     let v = g.reshape(&format!("{name}.value.heads"), &v, &[heads as i64, -1, 1]); // [heads, tokens, 1]
-    let scores = g.matmul(&format!("{name}.scores"), &q, &k); // [heads, tokens, tokens]
+    let k = past.tokens_before(g, &format!("{name}.keys"), &k, 2, [heads, head_dim, 0]); // [heads, head_dim, past + tokens]
+    let v = past.tokens_before(g, &format!("{name}.values"), &v, 1, [heads, 0, 1]); // [heads, past + tokens, 1]
+    let scores = g.matmul(&format!("{name}.scores"), &q, &k); // [heads, tokens, past + tokens]
+    let scores = past.masked(g, &format!("{name}.scores"), scores);
     let weights = g.softmax(&format!("{name}.softmax"), &scores);
     let y = g.matmul(&format!("{name}.weighted"), &weights, &v); // [heads, tokens, 1]
     let axes = g.ints(&format!("{name}.axes"), &[0]);

@@ -11,6 +11,7 @@ use aesa::native::{AlignedBytes, Model};
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
 use crate::aesa_file::{AesaFile, Storage};
+use crate::chunks::{ChunkPolicy, policy_metadata};
 use crate::config::ModelConfig;
 use crate::encoder::{bias_table, head_gates, weight_normed};
 use crate::error::ExportError;
@@ -27,15 +28,6 @@ pub struct AesaOptions {
     pub storage: Storage,
     /// Chunks in place of windows.
     pub chunks: Option<ChunkPolicy>,
-}
-
-/// The chunked policy: docs/SPEC.md, "Windows and streams".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkPolicy {
-    /// Steps of a chunk.
-    pub chunk_steps: usize,
-    /// Steps before its chunk that a token sees, rounded up to whole chunks.
-    pub left_steps: usize,
 }
 
 /// The bytes of a `model.aesa` that computes the network.
@@ -61,25 +53,13 @@ pub fn write_aesa(
         writer.block(layer)?;
     }
     writer.head()?;
-    let mut metadata = metadata(info, options);
+    let mut metadata = policy_metadata(info, options.chunks);
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
     let file = writer.file.finish(&sizes(config, info, options), &metadata);
     match Model::from_bytes(&AlignedBytes::from(file.as_slice())) {
         Ok(_) => Ok(file),
         Err(error) => Err(ExportError::Native(error)),
     }
-}
-
-/// The metadata of the ONNX file, with the policy in place of windows where it is chunked.
-fn metadata(info: &ModelInfo, options: &AesaOptions) -> Vec<(String, String)> {
-    let mut pairs = info.to_pairs();
-    if let Some(chunks) = options.chunks {
-        let policy = pairs.iter_mut().filter(|(key, _)| key == KEY_POLICY);
-        policy.for_each(|(_, value)| *value = "chunked".to_string());
-        pairs.push((KEY_CHUNK_STEPS.to_string(), chunks.chunk_steps.to_string()));
-        pairs.push((KEY_LEFT_STEPS.to_string(), chunks.left_steps.to_string()));
-    }
-    pairs
 }
 
 fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes {
@@ -274,13 +254,5 @@ impl Writer<'_> {
         Ok(())
     }
 }
-
-/// Metadata key: steps of a chunk.
-pub const KEY_CHUNK_STEPS: &str = "aesa.chunk_steps";
-
-/// Metadata key: steps before its chunk that a token sees, at least.
-pub const KEY_LEFT_STEPS: &str = "aesa.left_steps";
-
-const KEY_POLICY: &str = "aesa.policy";
 
 const _: () = assert!(NUM_MEL_BINS.is_multiple_of(FRAMES_PER_STEP));

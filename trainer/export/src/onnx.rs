@@ -8,11 +8,12 @@ use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
 use aesa::score::NUM_AXES;
 
+use crate::chunks::{ChunkPolicy, policy_metadata};
 use crate::config::ModelConfig;
 use crate::encoder::encoder;
 use crate::error::ExportError;
 use crate::graph::{Dim, Graph};
-use crate::head::head;
+use crate::head::{clip_mean, head};
 use crate::parameters::parameters;
 use crate::tensors::Tensors;
 
@@ -22,6 +23,9 @@ pub struct ExportOptions {
     /// Adds outputs `hidden.0` (input of the first block) to `hidden.N` (output of block N), each `[num_tokens, width]`,
     /// to compare the encoder with another one.
     pub expose_hidden_states: bool,
+    /// A graph that scores one chunk after another in place of windows: every input `past.NAME` is an output `present.NAME`
+    /// of the call before, zeros at the start of a clip. There are frame scores only; the clip's are their mean.
+    pub chunks: Option<ChunkPolicy>,
 }
 
 /// The bytes of an ONNX file that computes the network; see the crate's documentation for inputs and outputs.
@@ -49,7 +53,7 @@ pub fn write_onnx_with(
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();
     }
     let graph = graph(config, tensors, options)?;
-    let mut metadata = info.to_pairs();
+    let mut metadata = policy_metadata(info, options.chunks);
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
     metadata.push((KEY_WEIGHTS_SHA256.to_string(), weights_sha256(&graph)));
     metadata.push((KEY_FILE_SHA256.to_string(), "0".repeat(HASH_DIGITS)));
@@ -75,10 +79,15 @@ fn graph(
 ) -> Result<GraphProto, ExportError> {
     let mut g = Graph::default();
     let fbank = g.input("fbank", &[Dim::Fixed(1), Dim::Free("num_frames"), Dim::Fixed(NUM_MEL_BINS)]);
-    let hidden = encoder(&mut g, &config.encoder, tensors, &fbank)?;
-    let (frame, clip) = head(&mut g, config, tensors, &hidden[1..])?;
+    let kept_tokens = options.chunks.map(|chunks| chunks.kept_tokens());
+    let (hidden, mut past) = encoder(&mut g, &config.encoder, tensors, &fbank, kept_tokens)?;
+    let frame = head(&mut g, config, tensors, &hidden[1..], &mut past)?;
     g.output("frame_scores", &frame, &[Dim::Fixed(1), Dim::Free("num_steps"), Dim::Fixed(NUM_AXES)]);
-    g.output("clip_scores", &clip, &[Dim::Fixed(1), Dim::Fixed(NUM_AXES)]);
+    if options.chunks.is_none() {
+        let clip = clip_mean(&mut g, &frame);
+        g.output("clip_scores", &clip, &[Dim::Fixed(1), Dim::Fixed(NUM_AXES)]);
+    }
+    past.finish(&mut g);
     if options.expose_hidden_states {
         let shape = [Dim::Free("num_tokens"), Dim::Fixed(config.encoder.encoder_embed_dim as usize)];
         for (i, state) in hidden.iter().enumerate() {
