@@ -5,7 +5,7 @@
 //! each branch's value, output and score projections.
 
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_POLICY, ModelInfo};
 use aesa::native::format::{Kind, Sizes, flag};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::{Axis, FRAMES_PER_STEP};
@@ -280,7 +280,5 @@ pub const KEY_CHUNK_STEPS: &str = "aesa.chunk_steps";
 
 /// Metadata key: steps before its chunk that a token sees, at least.
 pub const KEY_LEFT_STEPS: &str = "aesa.left_steps";
-
-const KEY_POLICY: &str = "aesa.policy";
 
 const _: () = assert!(NUM_MEL_BINS.is_multiple_of(FRAMES_PER_STEP));
