@@ -4,9 +4,9 @@
 use std::sync::OnceLock;
 
 use aesa::encoder::Network;
-use aesa::model::{Labels, ModelInfo, ModelInfoError};
+use aesa::model::ModelInfoError;
 use aesa::score::Scores;
-use aesa_export::{ModelConfig, random_tensors, write_onnx};
+use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
 use aesa_tract::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, TractError, TractModel};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -18,16 +18,7 @@ fn model_bytes() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
         let config = ModelConfig::tiny();
-        let info = ModelInfo {
-            id: "tiny".into(),
-            version: "3".into(),
-            target_mean: [5.0; 4],
-            target_std: [1.0; 4],
-            window_steps: 62,
-            labels: Labels::Proxy,
-            run_hash: "ab".into(),
-        };
-        write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info).unwrap()
+        write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap()
     })
 }
 

@@ -45,7 +45,7 @@ mod parameters;
 mod tensors;
 
 pub use aesa_file::Storage;
-pub use config::{EncoderConfig, HeadConfig, ModelConfig};
+pub use config::{EncoderConfig, HeadConfig, ModelConfig, tiny_info};
 pub use error::ExportError;
 pub use native::{AesaOptions, ChunkPolicy, KEY_CHUNK_STEPS, KEY_LEFT_STEPS, write_aesa};
 pub use onnx::{

@@ -4,9 +4,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::System;
 
-use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
-use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa};
+use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
 
 struct Counting;
 
@@ -32,21 +31,13 @@ static ALLOCATOR: Counting = Counting;
 // The only test of this file: another one's allocations would be counted, too.
 #[test]
 fn chunks_allocate_nothing() {
-    let info = ModelInfo {
-        id: "tiny".into(),
-        version: "1".into(),
-        target_mean: [5.0; 4],
-        target_std: [1.0; 4],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "0".into(),
-    };
     let config = ModelConfig::tiny();
     let tensors = random_tensors(&config, 1).unwrap();
     let frames: Vec<f32> = (0..100 * 128).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
     for storage in [Storage::F32, Storage::Int8] {
         for chunks in [None, Some(ChunkPolicy { chunk_steps: 2, left_steps: 4 })] {
-            let bytes = write_aesa(&config, &tensors, &info, &AesaOptions { storage, chunks }).unwrap();
+            let bytes =
+                write_aesa(&config, &tensors, &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
             let bytes = AlignedBytes::from(bytes.as_slice());
             let mut memory = vec![0.0; 1 << 20];
             let before = NUM_ALLOCATIONS.load(Ordering::Relaxed);
