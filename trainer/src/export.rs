@@ -192,7 +192,7 @@ fn parity(
     let features = &features[..features.len() / step * step];
     let actual = scores(features)?;
     let mut expected = Vec::new();
-    for part in features.chunks(policy.window_steps().min(features.len().max(1)) * step) {
+    for part in features.chunks(policy.window_steps().saturating_mul(step)) {
         expected.extend(tch_frame_scores(net, part, policy.chunking())?);
     }
     ensure!(!actual.is_empty() && actual.len() == expected.len(), "a clip for the parity check is too short");
