@@ -56,7 +56,7 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Some(at) = bytes.windows(entry.len()).position(|window| window == entry) {
         let digits = at + entry.len()..at + entry.len() + 64;
         bytes[digits.clone()].fill(b'0');
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(&bytes));
         bytes[digits].copy_from_slice(hash.as_bytes());
     }
     bytes
@@ -212,7 +212,7 @@ fn damaged_graphs_never_panic() {
         let Some(graph) = proto.graph.as_ref() else { continue };
         let mut hash = Sha256::new();
         graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
-        let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(hash.finalize());
         let entries = proto.metadata_props.iter_mut();
         entries.filter(|p| p.key == KEY_WEIGHTS_SHA256).for_each(|p| p.value.clone_from(&hash));
         match TractModel::from_bytes(&sealed(proto.encode_to_vec())) {

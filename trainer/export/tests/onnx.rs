@@ -163,12 +163,12 @@ fn metadata_says_what_the_file_is() {
 
     let mut hash = Sha256::new();
     proto.graph.as_ref().unwrap().initializer.iter().for_each(|t| hash.update(&t.raw_data));
-    assert_eq!(find(KEY_WEIGHTS_SHA256), hexadecimal(&hash.finalize()));
+    assert_eq!(find(KEY_WEIGHTS_SHA256), hex::encode(hash.finalize()));
     let own = find(KEY_FILE_SHA256);
     let start = bytes.windows(64).position(|w| w == own.as_bytes()).unwrap();
     let mut zeroed = bytes.clone();
     zeroed[start..start + 64].fill(b'0');
-    assert_eq!(own, hexadecimal(&Sha256::digest(&zeroed)));
+    assert_eq!(own, hex::encode(Sha256::digest(&zeroed)));
 }
 
 #[test]
@@ -256,7 +256,3 @@ fn sizes_that_contradict_each_other_are_refused() {
 
 /// A change that makes the sizes contradict each other.
 type Change = fn(&mut ModelConfig);
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
