@@ -1,9 +1,11 @@
 //! The native engine on real audio: the same scores as tract in f32, and near them in int8.
 
+use aesa::Network;
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::Scores;
-use aesa::{Labels, ModelInfo, Network};
-use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa, write_onnx};
+use aesa_export::{
+    AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa, write_onnx,
+};
 use aesa_tests::project;
 use aesa_tract::TractModel;
 
@@ -27,16 +29,7 @@ fn differences(a: &[Scores], b: &[Scores]) -> (f32, f32) {
 #[test]
 fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
     // The shipped model's sizes; its weights are in its ONNX file only in combined form, so these are random.
-    let (config, window_steps) = (ModelConfig::starter(), 62);
-    let info = ModelInfo {
-        id: "random".into(),
-        version: "0".into(),
-        target_mean: [5.0; 4],
-        target_std: [1.0; 4],
-        window_steps,
-        labels: Labels::Proxy,
-        run_hash: "0".into(),
-    };
+    let (config, info) = (ModelConfig::starter(), tiny_info());
     let tensors = random_tensors(&config, 3).unwrap();
     let tract = TractModel::from_bytes(&write_onnx(&config, &tensors, &info).unwrap()).unwrap();
     let write =
@@ -46,7 +39,7 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
         let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
         let features = &features[..features.len() / 2048 * 2048];
         let mut expected = Vec::new();
-        for window in features.chunks(window_steps * 2048) {
+        for window in features.chunks(info.window_steps * 2048) {
             let mut scores = vec![Scores::default(); window.len() / 2048];
             tract.session().score_window(window, &mut scores).unwrap();
             expected.extend(scores);

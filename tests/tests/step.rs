@@ -2,16 +2,15 @@
 //! `target/onnx-expected`, for `tests/python/compare_onnxruntime.py`.
 
 use aesa::native::{AlignedBytes, Model};
-use aesa::{Labels, ModelInfo};
 use aesa_export::{
-    AesaOptions, ChunkPolicy, ExportOptions, ModelConfig, Storage, Tensors, random_tensors, write_aesa,
-    write_onnx_with,
+    AesaOptions, ChunkPolicy, ExportOptions, ModelConfig, Storage, Tensors, random_tensors, tiny_info,
+    write_aesa, write_onnx_with,
 };
 use aesa_tests::project;
 
 #[test]
 fn step_expectations_are_written() {
-    let (config, info) = (ModelConfig::starter(), info());
+    let (config, info) = (ModelConfig::starter(), tiny_info());
     let tensors = random_tensors(&config, 4).unwrap();
     let chunks = Some(ChunkPolicy { chunk_steps: 6, left_steps: 12 });
     let options = ExportOptions { chunks, ..ExportOptions::default() };
@@ -38,16 +37,4 @@ fn step_expectations_are_written() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("step.safetensors"), expected.to_safetensors().unwrap()).unwrap();
     std::fs::write(folder.join("step.onnx"), onnx).unwrap();
-}
-
-fn info() -> ModelInfo {
-    ModelInfo {
-        id: "random".into(),
-        version: "0".into(),
-        target_mean: [5.0; 4],
-        target_std: [1.0; 4],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "0".into(),
-    }
 }

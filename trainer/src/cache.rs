@@ -16,7 +16,6 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use crate::run::hex;
 use crate::weights::{self, NamedTensors};
 
 const MAGIC: &[u8; 8] = b"AESAHID1";
@@ -51,7 +50,7 @@ impl HiddenCache {
             hash.update(name);
             hash.update(bytes_of(tensor));
         }
-        let folder = root.join(hex(&hash.finalize()[..12]));
+        let folder = root.join(hex::encode(&hash.finalize()[..12]));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self { folder })
     }
@@ -62,7 +61,7 @@ impl HiddenCache {
     /// # Errors
     /// Where they cannot be written.
     pub fn get(&self, features: &Tensor, compute: impl FnOnce() -> Tensor) -> Result<(Tensor, Origin)> {
-        let key = hex(&Sha256::digest(bytes_of(features))[..12]);
+        let key = hex::encode(&Sha256::digest(bytes_of(features))[..12]);
         let path = self.folder.join(format!("{key}.hidden"));
         if let Some(hidden) = read(&path) {
             return Ok((hidden, Origin::Kept));

@@ -6,13 +6,10 @@
 
 use core::fmt;
 
-use aesa::fbank::NUM_MEL_BINS;
+use aesa::encoder::TOKENS_PER_STEP;
 use tch::{Device, Kind, Tensor};
 
 use crate::padding::Padding;
-
-/// Tokens of one step: one per patch of 16 mel bins.
-pub(crate) const TOKENS_PER_STEP: usize = NUM_MEL_BINS / 16;
 
 /// How time is cut, from the first step of what the network is given: a clip, or a crop of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

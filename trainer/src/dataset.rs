@@ -211,17 +211,7 @@ mod tests {
             bits_per_sample: 16,
             sample_format: hound::SampleFormat::Int,
         };
-        let clip = RatedClip {
-            sample_id: "a".to_string(),
-            path: "a".to_string(),
-            domain: None,
-            system: None,
-            family: None,
-            scores: [0.0; NUM_AXES],
-            raters: Vec::new(),
-            start_s: None,
-            end_s: None,
-        };
+        let clip = RatedClip::unrated("a".to_string());
         let pieces = |seconds: f64| -> Result<Vec<Clip>> {
             let mut writer = hound::WavWriter::create(file.path(), spec).unwrap();
             let count = (seconds * 16_000.0) as usize;

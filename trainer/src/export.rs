@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aesa::encoder::TOKENS_PER_STEP;
 use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
@@ -191,7 +192,7 @@ fn parity(
     let features = &features[..features.len() / step * step];
     let actual = scores(features)?;
     let mut expected = Vec::new();
-    for part in features.chunks(policy.window_steps().min(features.len().max(1)) * step) {
+    for part in features.chunks(policy.window_steps().saturating_mul(step)) {
         expected.extend(tch_frame_scores(net, part, policy.chunking())?);
     }
     ensure!(!actual.is_empty() && actual.len() == expected.len(), "a clip for the parity check is too short");
@@ -206,7 +207,7 @@ fn parity(
 fn tch_frame_scores(net: &AesaNet, features: &[f32], chunking: Option<Chunking>) -> Result<Vec<Scores>> {
     let features = Tensor::from_slice(features).view([1, -1, NUM_MEL_BINS as i64]);
     let tokens = tch::no_grad(|| net.forward(&features, None, chunking, false)).token_scores; // (1, T, A)
-    let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP]); // (steps, 8, A)
+    let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP as i64]); // (steps, 8, A)
     let frames = frames.mean_dim(1, false, Kind::Float) * 10.0; // (steps, A)
     let flat = Vec::<f32>::try_from(frames.flatten(0, 1))?;
     Ok(flat.as_chunks().0.iter().map(|s| Scores(*s)).collect())
@@ -225,6 +226,3 @@ fn built_in_clips() -> Vec<Vec<f32>> {
     let short = (0..2_800).map(|_| rng.random_range(-0.5_f32..0.5)).collect();
     vec![long, short, vec![0.0; 40_000]]
 }
-
-/// Tokens of one step: one per patch of 16 mel bins.
-const TOKENS_PER_STEP: i64 = NUM_MEL_BINS as i64 / 16;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aesa::encoder::TOKENS_PER_STEP;
 use aesa::fbank::{NORM_MEAN, NORM_STD, NUM_MEL_BINS};
 use aesa::score::FRAMES_PER_STEP;
 use anyhow::{Result, ensure};
@@ -10,7 +11,7 @@ use rand_pcg::Pcg64;
 use tch::{Device, Kind, Tensor};
 
 use crate::cache::HiddenCache;
-use crate::chunking::{Chunking, TOKENS_PER_STEP};
+use crate::chunking::Chunking;
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
 use crate::model::{AesaNet, ENCODER_PREFIX, Prediction};

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aesa::score::NUM_AXES;
 use aesa_corpus::manifest;
 use aesa_corpus::roots::{Root, find_audio, locate};
 use aesa_corpus::table::{RatedClip, read_table};
@@ -346,17 +345,7 @@ impl Listed {
 
     /// A file that no table names.
     fn unrated(sample_id: String, file: PathBuf, corpus: &str) -> Self {
-        let clip = RatedClip {
-            path: sample_id.clone(),
-            sample_id,
-            domain: None,
-            system: None,
-            family: None,
-            scores: [0.0; NUM_AXES],
-            raters: Vec::new(),
-            start_s: None,
-            end_s: None,
-        };
+        let clip = RatedClip::unrated(sample_id);
         Self { clip, corpus: corpus.to_string(), file, problem: None }
     }
 

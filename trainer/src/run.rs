@@ -276,7 +276,7 @@ pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> R
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut config = config.clone();
     for start in [&mut config.init, &mut config.init_encoder].into_iter().flatten() {
-        *start = hex(&Sha256::digest(read(&weights_file(Path::new(start)))?));
+        *start = hex::encode(Sha256::digest(read(&weights_file(Path::new(start)))?));
     }
     let mut hash = Sha256::new();
     hash.update(config.to_toml()?);
@@ -286,17 +286,12 @@ pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> R
     for note in notes {
         hash.update(format!("\n{note}"));
     }
-    Ok(hex(&hash.finalize()))
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// The weights that a path means: those of a run folder, or the file itself.
 pub(crate) fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() { RunFolder::open(path).weights_path() } else { path.to_path_buf() }
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One chart with a line per series over the epochs.

@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
-use aesa::model::{Labels, ModelInfo};
 use aesa::score::FRAMES_PER_STEP;
-use aesa_export::{ExportOptions, HeadConfig, ModelConfig, Tensors, random_tensors, write_onnx_with};
+use aesa_export::{
+    ExportOptions, HeadConfig, ModelConfig, Tensors, random_tensors, tiny_info, write_onnx_with,
+};
 use aesa_trainer::checkpoint::Checkpoint;
 use tract_onnx::prelude::*;
 
@@ -81,16 +82,7 @@ fn exported(checkpoint: &Checkpoint) -> Vec<u8> {
             Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap(),
         );
     }
-    let info = ModelInfo {
-        id: "golden".into(),
-        version: "1".into(),
-        target_mean: [5.0; 4],
-        target_std: [1.0; 4],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "none".into(),
-    };
-    write_onnx_with(&config, &tensors, &info, &ExportOptions { expose_hidden_states: true }).unwrap()
+    write_onnx_with(&config, &tensors, &tiny_info(), &ExportOptions { expose_hidden_states: true }).unwrap()
 }
 
 /// All outputs for one clip's features.

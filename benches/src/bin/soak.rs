@@ -18,6 +18,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{env, fs, thread};
 
+use aesa::score::steps_to_s;
 use serde_json::Value;
 
 type Result<T> = core::result::Result<T, Box<dyn error::Error + Send + Sync>>;
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
     if !status.success() || duration_s != num_minutes as f64 * 60.0 {
         return Err(format!("{status}, {duration_s} s of {num_minutes} min").into());
     }
-    println!("frames: {num_frames}, the last ends at {} s of {duration_s} s", num_frames as f64 * STEP_S);
+    println!("frames: {num_frames}, the last ends at {} s of {duration_s} s", steps_to_s(num_frames));
     report(&usage)
 }
 
@@ -75,14 +76,13 @@ fn check_lines(lines: ChildStdout, ends: &Sender<f64>) -> Result<(u64, f64)> {
             return if is_whole { Ok((num_frames, duration_s)) } else { Err(format!("{line}").into()) };
         }
         // The multiples of a step to the last bit: no time is summed up.
-        let expected = |step: u64| (step * STEP_SAMPLES) as f64 / 16_000.0;
         let times = [&line["start_s"], &line["end_s"]].map(Value::as_f64);
-        if times != [Some(expected(num_frames)), Some(expected(num_frames + 1))] {
+        if times != [Some(steps_to_s(num_frames)), Some(steps_to_s(num_frames + 1))] {
             return Err(format!("frame {num_frames}: {line}").into());
         }
         num_frames += 1;
         // The last ones come when nobody waits any more.
-        _ = ends.send(expected(num_frames));
+        _ = ends.send(steps_to_s(num_frames));
     }
     Err("no line for the clip".into())
 }
@@ -142,9 +142,6 @@ impl Noise {
         bytes
     }
 }
-
-const STEP_SAMPLES: u64 = 2560;
-const STEP_S: f64 = 0.16;
 
 /// The audio that may be heard and not yet scored: a window, and a step.
 const UNSCORED_S: f64 = 10.1;

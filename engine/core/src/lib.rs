@@ -97,7 +97,6 @@ mod fft;
 mod gap;
 #[cfg(feature = "alloc")]
 pub mod window;
-#[cfg(feature = "alloc")]
 #[rustfmt::skip]
 pub mod encoder;
 #[rustfmt::skip]

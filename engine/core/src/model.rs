@@ -145,6 +145,9 @@ impl core::error::Error for ModelInfoError {}
 /// The longest window a model may ask for, in steps (about 87 minutes): a bound on memory, not a quality limit.
 const MAX_WINDOW_STEPS: usize = 1 << 15;
 
+/// Metadata key: how the model hears a clip, `windowed` or (in a `model.aesa` only) `chunked`.
+pub const KEY_POLICY: &str = "aesa.policy";
+
 const KEY_FORMAT: &str = "aesa.format_version";
 const KEY_AXES: &str = "aesa.axes";
 const KEY_RATE: &str = "aesa.sample_rate_hz";
@@ -153,7 +156,6 @@ const KEY_LENGTH: &str = "aesa.frame_length_samples";
 const KEY_SHIFT: &str = "aesa.frame_shift_samples";
 const KEY_NORM_MEAN: &str = "aesa.fbank_mean";
 const KEY_NORM_STD: &str = "aesa.fbank_std";
-const KEY_POLICY: &str = "aesa.policy";
 const FIXED_KEYS: [&str; 9] =
     [KEY_FORMAT, KEY_AXES, KEY_RATE, KEY_MEL, KEY_LENGTH, KEY_SHIFT, KEY_NORM_MEAN, KEY_NORM_STD, KEY_POLICY];
 const KEY_ID: &str = "aesa.id";

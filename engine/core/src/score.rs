@@ -85,12 +85,12 @@ pub struct FrameScore {
 impl FrameScore {
     /// When the step begins, in seconds from the start of the clip.
     pub fn start_s(&self) -> f64 {
-        self.index as f64 * STEP_SAMPLES as f64 / f64::from(SAMPLE_RATE_HZ)
+        steps_to_s(self.index)
     }
 
     /// When the step ends, in seconds from the start of the clip.
     pub fn end_s(&self) -> f64 {
-        (self.index + 1) as f64 * STEP_SAMPLES as f64 / f64::from(SAMPLE_RATE_HZ)
+        steps_to_s(self.index + 1)
     }
 }
 
@@ -103,6 +103,11 @@ pub struct ClipScore {
     pub num_steps: u64,
 }
 
+/// The length of so many steps in seconds, rounded once: no time is a sum of others.
+pub fn steps_to_s(num_steps: u64) -> f64 {
+    num_steps as f64 * STEP_SAMPLES as f64 / f64::from(SAMPLE_RATE_HZ)
+}
+
 /// How many axes there are.
 pub const NUM_AXES: usize = 4;
 
@@ -111,3 +116,6 @@ pub const FRAMES_PER_STEP: usize = 16;
 
 /// Samples at 16 kHz from one step to the next: 160 ms.
 pub const STEP_SAMPLES: usize = FRAMES_PER_STEP * FRAME_SHIFT_SAMPLES;
+
+/// Seconds from one step to the next: 0.16.
+pub const STEP_S: f64 = STEP_SAMPLES as f64 / SAMPLE_RATE_HZ as f64;

@@ -3,8 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::fbank::{FRAME_SHIFT_SAMPLES, NUM_MEL_BINS, SAMPLE_RATE_HZ, normalise};
-use crate::score::FRAMES_PER_STEP;
+use crate::fbank::{NUM_MEL_BINS, normalise};
+use crate::score::{FRAMES_PER_STEP, STEP_S, steps_to_s};
 
 /// How windows follow one another, in steps of 160 ms, and how much must be heard past a step before it is scored.
 ///
@@ -40,12 +40,12 @@ impl WindowPolicy {
 
     /// The hop in seconds.
     pub fn hop_s(self) -> f64 {
-        steps_to_s(self.hop_steps)
+        steps_to_s(self.hop_steps as u64)
     }
 
     /// The look-ahead in seconds.
     pub fn look_ahead_s(self) -> f64 {
-        steps_to_s(self.look_ahead_steps)
+        steps_to_s(self.look_ahead_steps as u64)
     }
 
     /// Whether windows of `window_steps` can give every step its look-ahead: hop and look-ahead together are no
@@ -177,12 +177,6 @@ impl Window {
         self.is_lost[num_steps..].fill(false);
     }
 }
-
-fn steps_to_s(num_steps: usize) -> f64 {
-    num_steps as f64 * (FRAMES_PER_STEP * FRAME_SHIFT_SAMPLES) as f64 / f64::from(SAMPLE_RATE_HZ)
-}
-
-const STEP_S: f64 = 0.16;
 
 /// Feature values of one step.
 const STEP_VALUES: usize = FRAMES_PER_STEP * NUM_MEL_BINS;

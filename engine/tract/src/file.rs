@@ -127,7 +127,7 @@ fn count_parameters(graph: &GraphProto) -> u64 {
 fn weights_sha256(graph: &GraphProto) -> String {
     let mut hash = Sha256::new();
     graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
-    hexadecimal(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 /// The hash that [`KEY_FILE_SHA256`] describes; `None` where the bytes hold no such entry.
@@ -140,14 +140,10 @@ fn file_sha256(bytes: &[u8]) -> Option<String> {
     hash.update(bytes.get(..start)?);
     hash.update([b'0'; HASH_DIGITS]);
     hash.update(bytes.get(end..)?);
-    Some(hexadecimal(&hash.finalize()))
+    Some(hex::encode(hash.finalize()))
 }
 
 const HASH_DIGITS: usize = 64;
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Name, element type and shape of a graph's input or output.
 fn tensor_info(value: &ValueInfoProto) -> TensorInfo {

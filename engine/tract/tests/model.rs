@@ -4,9 +4,9 @@
 use std::sync::OnceLock;
 
 use aesa::encoder::Network;
-use aesa::model::{Labels, ModelInfo, ModelInfoError};
+use aesa::model::ModelInfoError;
 use aesa::score::Scores;
-use aesa_export::{ModelConfig, random_tensors, write_onnx};
+use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
 use aesa_tract::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, TractError, TractModel};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -18,16 +18,7 @@ fn model_bytes() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| {
         let config = ModelConfig::tiny();
-        let info = ModelInfo {
-            id: "tiny".into(),
-            version: "3".into(),
-            target_mean: [5.0; 4],
-            target_std: [1.0; 4],
-            window_steps: 62,
-            labels: Labels::Proxy,
-            run_hash: "ab".into(),
-        };
-        write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info).unwrap()
+        write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap()
     })
 }
 
@@ -65,7 +56,7 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Some(at) = bytes.windows(entry.len()).position(|window| window == entry) {
         let digits = at + entry.len()..at + entry.len() + 64;
         bytes[digits.clone()].fill(b'0');
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(Sha256::digest(&bytes));
         bytes[digits].copy_from_slice(hash.as_bytes());
     }
     bytes
@@ -221,7 +212,7 @@ fn damaged_graphs_never_panic() {
         let Some(graph) = proto.graph.as_ref() else { continue };
         let mut hash = Sha256::new();
         graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
-        let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex::encode(hash.finalize());
         let entries = proto.metadata_props.iter_mut();
         entries.filter(|p| p.key == KEY_WEIGHTS_SHA256).for_each(|p| p.value.clone_from(&hash));
         match TractModel::from_bytes(&sealed(proto.encode_to_vec())) {

@@ -42,6 +42,23 @@ pub struct RatedClip {
     pub end_s: Option<f64>,
 }
 
+impl RatedClip {
+    /// A whole file under its name, of which nothing else is known; scores are 0.
+    pub fn unrated(sample_id: String) -> Self {
+        Self {
+            path: sample_id.clone(),
+            sample_id,
+            domain: None,
+            system: None,
+            family: None,
+            scores: [0.0; 4],
+            raters: Vec::new(),
+            start_s: None,
+            end_s: None,
+        }
+    }
+}
+
 impl From<Rating> for RatedClip {
     fn from(rating: Rating) -> Self {
         let Rating { sample_id, path, system, domain, scores, raters } = rating;

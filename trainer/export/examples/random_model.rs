@@ -1,7 +1,7 @@
 //! Writes a model with random weights, to try runtimes with: `random_model tiny|starter|base [random.onnx]`.
 
 use aesa::model::{Labels, ModelInfo};
-use aesa_export::{EncoderConfig, ExportOptions, HeadConfig, ModelConfig, random_tensors, write_onnx_with};
+use aesa_export::{EncoderConfig, ExportOptions, ModelConfig, random_tensors, write_onnx_with};
 use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<()> {
@@ -10,8 +10,8 @@ fn main() -> anyhow::Result<()> {
     let path = arguments.next().unwrap_or_else(|| "random.onnx".to_string());
     let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden") };
     let config = match size.as_str() {
-        "tiny" => small(32, 1, 64, 16),
-        "starter" => small(128, 3, 384, 32),
+        "tiny" => tiny(),
+        "starter" => ModelConfig::starter(),
         "base" => ModelConfig::default(),
         other => bail!("no size called {other}; there are tiny, starter and base"),
     };
@@ -30,27 +30,16 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An encoder of `width` with `layers` blocks, and a head to match.
-fn small(width: i64, layers: i64, ffn: i64, conv_pos: i64) -> ModelConfig {
+/// The starter with a single, narrow block.
+fn tiny() -> ModelConfig {
+    let ModelConfig { encoder, head } = ModelConfig::starter();
     let encoder = EncoderConfig {
-        embed_dim: width,
-        encoder_embed_dim: width,
-        encoder_layers: layers,
-        encoder_ffn_embed_dim: ffn,
-        encoder_attention_heads: 4,
-        conv_pos,
-        conv_pos_groups: 16,
-        num_buckets: 64,
-        max_distance: 256,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 64,
-        lstm_dim: 32,
-        lstm_layers: 2,
-        shared_dim: 64,
-        attention_heads: 4,
-        ..HeadConfig::default()
+        embed_dim: 32,
+        encoder_embed_dim: 32,
+        encoder_layers: 1,
+        encoder_ffn_embed_dim: 64,
+        conv_pos: 16,
+        ..encoder
     };
     ModelConfig { encoder, head }
 }

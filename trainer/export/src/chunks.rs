@@ -1,8 +1,7 @@
 //! The chunked policy of a file: docs/SPEC.md, "Windows and streams".
 
-use aesa::model::ModelInfo;
-
-use crate::parameters::TOKENS_PER_STEP;
+use aesa::encoder::TOKENS_PER_STEP;
+use aesa::model::{KEY_POLICY, ModelInfo};
 
 /// The chunked policy: docs/SPEC.md, "Windows and streams".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,5 +37,3 @@ pub const KEY_CHUNK_STEPS: &str = "aesa.chunk_steps";
 
 /// Metadata key: steps before its chunk that a token sees, at least.
 pub const KEY_LEFT_STEPS: &str = "aesa.left_steps";
-
-const KEY_POLICY: &str = "aesa.policy";

@@ -1,5 +1,6 @@
 //! Sizes of the network, as stored in a model's `config.toml` and in a training run.
 
+use aesa::model::{Labels, ModelInfo};
 use serde::{Deserialize, Serialize};
 
 /// Sizes of encoder and head.
@@ -115,6 +116,19 @@ impl ModelConfig {
             ..HeadConfig::default()
         };
         Self { encoder, head }
+    }
+}
+
+/// What a model of [`ModelConfig::tiny`] may say of itself, to test with: windows of 62 steps, and another scale for each axis.
+pub fn tiny_info() -> ModelInfo {
+    ModelInfo {
+        id: "tiny".into(),
+        version: "3".into(),
+        target_mean: [5.0, 4.5, 3.0, 6.25],
+        target_std: [1.0, 0.5, 2.0, 1.5],
+        window_steps: 62,
+        labels: Labels::Proxy,
+        run_hash: "ab".into(),
     }
 }
 

@@ -166,7 +166,7 @@ impl Graph {
         self.node(name, "Range", &[&first, &count, &one], vec![])
     }
 
-    pub(crate) fn to_f32(&mut self, name: &str, x: &Value) -> Value {
+    pub(crate) fn cast_f32(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Cast", &[x], vec![int("to", DataType::Float as i64)])
     }
 

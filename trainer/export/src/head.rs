@@ -8,9 +8,9 @@ use crate::config::{HeadConfig, ModelConfig};
 use crate::error::ExportError;
 use crate::graph::{Attributes, Graph, Value, int, ints, text};
 use crate::linear::Linear;
-use crate::parameters::TOKENS_PER_STEP;
 use crate::past::Past;
 use crate::tensors::Tensors;
+use aesa::encoder::TOKENS_PER_STEP;
 use aesa::score::{Axis, NUM_AXES};
 
 /// Wires the head after `layers`, the outputs `[tokens, width]` of the encoder's blocks.

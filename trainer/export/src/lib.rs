@@ -49,7 +49,7 @@ mod tensors;
 
 pub use aesa_file::Storage;
 pub use chunks::{ChunkPolicy, KEY_CHUNK_STEPS, KEY_LEFT_STEPS};
-pub use config::{EncoderConfig, HeadConfig, ModelConfig};
+pub use config::{EncoderConfig, HeadConfig, ModelConfig, tiny_info};
 pub use error::ExportError;
 pub use native::{AesaOptions, write_aesa};
 pub use onnx::{

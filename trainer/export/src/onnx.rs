@@ -101,7 +101,7 @@ fn graph(
 fn weights_sha256(graph: &GraphProto) -> String {
     let mut hash = Sha256::new();
     graph.initializer.iter().for_each(|tensor| hash.update(&tensor.raw_data));
-    hexadecimal(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 /// Puts the hash of the whole file in the place that its zeros hold.
@@ -110,13 +110,9 @@ fn sealed(mut file: Vec<u8>) -> Vec<u8> {
     let entry = [KEY_FILE_SHA256.as_bytes(), &[0x12, HASH_DIGITS as u8]].concat();
     let found = file.windows(entry.len()).position(|window| window == entry);
     let start = found.expect("the metadata was just written") + entry.len();
-    let hash = hexadecimal(&Sha256::digest(&file));
+    let hash = hex::encode(Sha256::digest(&file));
     file[start..start + HASH_DIGITS].copy_from_slice(hash.as_bytes());
     file
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Metadata key: how many numbers the network learned.

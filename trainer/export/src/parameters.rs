@@ -5,7 +5,6 @@ use core::f64::consts::TAU;
 use crate::config::{EncoderConfig, HeadConfig, ModelConfig};
 use crate::error::ExportError;
 use crate::tensors::Tensors;
-use aesa::fbank::NUM_MEL_BINS;
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
 /// One parameter of the network.
@@ -209,6 +208,3 @@ impl Normal {
         ((z ^ (z >> 31)) >> 11).wrapping_add(1) as f64 / (1u64 << 53) as f64
     }
 }
-
-/// Mel bands of one step's tokens: 128 bins in patches of 16.
-pub(crate) const TOKENS_PER_STEP: usize = NUM_MEL_BINS / FRAMES_PER_STEP;

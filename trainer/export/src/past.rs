@@ -40,12 +40,12 @@ impl Past {
         let (zero, most, weight) = (g.scalar(0.0), g.scalar(kept as f32), g.scalar(MASKED));
         let before = g.input("past.tokens", &[Dim::Fixed(1)]);
         let index = g.token_index("past.mask.index", tokens, -(kept as i64)); // [past + tokens]
-        let index = g.to_f32("past.mask.index_f32", &index);
+        let index = g.cast_f32("past.mask.index_f32", &index);
         let since_start = g.add("past.mask.since_start", &index, &before);
         let missing = g.node("past.mask.missing", "Min", &[&since_start, &zero], vec![]);
         let mask = g.mul("past.mask", &missing, &weight);
         let count = g.count("past.count", tokens);
-        let count = g.to_f32("past.count_f32", &count);
+        let count = g.cast_f32("past.count_f32", &count);
         let sum = g.add("past.sum", &before, &count);
         let present = g.node("past.kept", "Min", &[&sum, &most], vec![]);
         self.states.push(State { name: "tokens".to_string(), shape: vec![1], present });

@@ -1,10 +1,11 @@
 //! The written file in tract: it runs at any length, says what it is, and hangs on every parameter.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use aesa::model::{Labels, ModelInfo};
+use aesa::model::ModelInfo;
 use aesa_export::{
     EncoderConfig, ExportError, ExportOptions, HeadConfig, KEY_FILE_SHA256, KEY_NUM_PARAMETERS,
-    KEY_WEIGHTS_SHA256, ModelConfig, Tensors, parameters, random_tensors, write_onnx, write_onnx_with,
+    KEY_WEIGHTS_SHA256, ModelConfig, Tensors, parameters, random_tensors, tiny_info, write_onnx,
+    write_onnx_with,
 };
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
@@ -37,18 +38,6 @@ fn tiny() -> ModelConfig {
     ModelConfig { encoder, head }
 }
 
-fn info() -> ModelInfo {
-    ModelInfo {
-        id: "tiny".into(),
-        version: "1".into(),
-        target_mean: [5.0, 4.5, 3.0, 6.25],
-        target_std: [1.0, 0.5, 2.0, 1.5],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "abc".into(),
-    }
-}
-
 /// `[1, num_frames, 128]`, about as large and as even as normalised speech.
 fn features(num_frames: usize) -> Tensor {
     let wave = |i: usize| ((i * 7919 % 1000) as f32 / 1000.0 - 0.5) * (1.0 + (i as f32 * 1e-3).sin());
@@ -76,7 +65,7 @@ fn assert_near(a: &[f32], b: &[f32], what: &str) {
 #[test]
 fn any_length_scores_between_0_and_10() {
     let config = tiny();
-    let onnx = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info()).unwrap();
+    let onnx = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap();
     for num_frames in [16, 31, 160, 992] {
         let num_steps = num_frames / 16;
         let outputs = run(&onnx, num_frames, true);
@@ -94,7 +83,7 @@ fn any_length_scores_between_0_and_10() {
 #[test]
 fn frames_after_the_last_whole_step_are_dropped() {
     let config = tiny();
-    let onnx = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info()).unwrap();
+    let onnx = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap();
     // The features of 175 frames begin with those of 160.
     assert_near(&run(&onnx, 175, true)[0], &run(&onnx, 160, true)[0], "175 frames against 160");
 }
@@ -114,10 +103,10 @@ fn every_layout_of_the_encoder_runs() {
         ("no bias", with(|c| c.encoder.relative_position_embedding = false)),
         ("no norms in the head", with(|c| c.head.layer_norm = false)),
     ];
-    let usual = write_onnx(&tiny(), &random_tensors(&tiny(), 1).unwrap(), &info()).unwrap();
+    let usual = write_onnx(&tiny(), &random_tensors(&tiny(), 1).unwrap(), &tiny_info()).unwrap();
     let usual = run(&usual, 160, true);
     for (name, config) in cases {
-        let onnx = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info()).unwrap();
+        let onnx = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap();
         let scores = run(&onnx, 160, true);
         assert_eq!(scores[0].len(), 40, "{name}");
         assert!(scores[0].iter().all(|s| (0.0..=10.0).contains(s)), "{name}");
@@ -132,7 +121,7 @@ fn outputs_depend_on_every_parameter() {
     let tensors = random_tensors(&config, 1).unwrap();
     let options = ExportOptions { expose_hidden_states: true };
     let outputs =
-        |t: &Tensors| run(&write_onnx_with(&config, t, &info(), &options).unwrap(), 160, true).concat();
+        |t: &Tensors| run(&write_onnx_with(&config, t, &tiny_info(), &options).unwrap(), 160, true).concat();
     let usual = outputs(&tensors);
     for p in parameters(&config).unwrap() {
         let mut changed = tensors.clone();
@@ -150,7 +139,7 @@ fn hidden_states_are_outputs_on_request() {
     let config = tiny();
     let tensors = random_tensors(&config, 1).unwrap();
     let options = ExportOptions { expose_hidden_states: true };
-    let outputs = run(&write_onnx_with(&config, &tensors, &info(), &options).unwrap(), 160, true);
+    let outputs = run(&write_onnx_with(&config, &tensors, &tiny_info(), &options).unwrap(), 160, true);
     let sizes: Vec<usize> = outputs.iter().map(Vec::len).collect();
     assert_eq!(sizes, [40, 4, 80 * 24, 80 * 24, 80 * 24]);
     // Each is the output of a norm whose weight is about 1 and bias about 0.
@@ -164,28 +153,28 @@ fn hidden_states_are_outputs_on_request() {
 fn metadata_says_what_the_file_is() {
     let config = tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    let bytes = write_onnx(&config, &tensors, &info()).unwrap();
+    let bytes = write_onnx(&config, &tensors, &tiny_info()).unwrap();
     let proto: ModelProto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).unwrap();
     let pairs = || proto.metadata_props.iter().map(|p| (p.key.as_str(), p.value.as_str()));
     let find = |key: &str| pairs().find(|(k, _)| *k == key).unwrap().1;
-    assert_eq!(ModelInfo::from_pairs(pairs()).unwrap(), info());
+    assert_eq!(ModelInfo::from_pairs(pairs()).unwrap(), tiny_info());
     let num_parameters: usize = tensors.0.values().map(|t| t.data.len()).sum();
     assert_eq!(find(KEY_NUM_PARAMETERS), num_parameters.to_string());
 
     let mut hash = Sha256::new();
     proto.graph.as_ref().unwrap().initializer.iter().for_each(|t| hash.update(&t.raw_data));
-    assert_eq!(find(KEY_WEIGHTS_SHA256), hexadecimal(&hash.finalize()));
+    assert_eq!(find(KEY_WEIGHTS_SHA256), hex::encode(hash.finalize()));
     let own = find(KEY_FILE_SHA256);
     let start = bytes.windows(64).position(|w| w == own.as_bytes()).unwrap();
     let mut zeroed = bytes.clone();
     zeroed[start..start + 64].fill(b'0');
-    assert_eq!(own, hexadecimal(&Sha256::digest(&zeroed)));
+    assert_eq!(own, hex::encode(Sha256::digest(&zeroed)));
 }
 
 #[test]
 fn the_file_is_standard_onnx() {
     let config = tiny();
-    let bytes = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info()).unwrap();
+    let bytes = write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap();
     let proto: ModelProto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).unwrap();
     assert_eq!(proto.opset_import.len(), 1);
     assert_eq!((proto.opset_import[0].domain.as_str(), proto.opset_import[0].version), ("", 17));
@@ -229,7 +218,7 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
     let refused = |change: fn(&mut Tensors)| {
         let mut tensors = random_tensors(&config, 1).unwrap();
         change(&mut tensors);
-        write_onnx(&config, &tensors, &info()).unwrap_err()
+        write_onnx(&config, &tensors, &tiny_info()).unwrap_err()
     };
     let error = refused(|t| drop(t.0.remove("beats.encoder.layers.1.fc1.bias")));
     assert!(matches!(error, ExportError::Missing { name } if name == "beats.encoder.layers.1.fc1.bias"));
@@ -267,7 +256,3 @@ fn sizes_that_contradict_each_other_are_refused() {
 
 /// A change that makes the sizes contradict each other.
 type Change = fn(&mut ModelConfig);
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

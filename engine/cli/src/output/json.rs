@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use aesa::score::STEP_S;
 use aesa::{Axis, FrameScore, Scores};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -92,10 +93,7 @@ pub(super) fn write_document(
     let mut document = Map::new();
     document.insert("engine".into(), json!({ "name": "aesa", "version": env!("CARGO_PKG_VERSION") }));
     document.insert("model".into(), model(provenance));
-    document.insert(
-        "policy".into(),
-        json!({ "name": provenance.policy, "window_steps": provenance.window_steps, "step_s": 0.16 }),
-    );
+    document.insert("policy".into(), policy(provenance).into());
     document.insert("note".into(), provenance.note().map_or(Value::Null, Value::from));
     let axes: Map<String, Value> =
         Axis::ALL.iter().map(|axis| (axis.short_name().to_string(), Value::from(axis.name()))).collect();
@@ -133,6 +131,15 @@ pub(crate) fn model(provenance: &Provenance) -> Value {
         "labels": provenance.labels.name(),
         "run_hash": provenance.run_hash,
     })
+}
+
+/// How the model heard, in the keys that files and streams have in common.
+pub(crate) fn policy(provenance: &Provenance) -> Map<String, Value> {
+    let mut policy = Map::new();
+    policy.insert("name".into(), provenance.policy.as_str().into());
+    policy.insert("window_steps".into(), provenance.window_steps.into());
+    policy.insert("step_s".into(), STEP_S.into());
+    policy
 }
 
 pub(crate) fn named(scores: &Scores) -> Named {

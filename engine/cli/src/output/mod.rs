@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use aesa::Labels;
+use aesa::model::KEY_POLICY;
 use aesa_tract::TractModel;
 use clap::ValueEnum;
 
@@ -61,7 +62,7 @@ pub(crate) struct Provenance {
 impl Provenance {
     pub(crate) fn new(model: &TractModel) -> Self {
         let info = model.info();
-        let policy = model.metadata().iter().find(|(key, _)| key == "aesa.policy");
+        let policy = model.metadata().iter().find(|(key, _)| key == KEY_POLICY);
         Self {
             id: info.id.clone(),
             version: info.version.clone(),

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use aesa::{ClipScore, FrameScore, WindowPolicy};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::output::Provenance;
-use crate::output::json::{Named, model, named};
+use crate::output::json::{self, Named, model, named};
 
 #[derive(Serialize)]
 struct FrameLine {
@@ -28,7 +28,7 @@ struct ClipLine<'a> {
     num_lost_frames: u64,
     duration_s: f64,
     model: Value,
-    policy: Value,
+    policy: Map<String, Value>,
     note: Option<&'a str>,
 }
 
@@ -59,19 +59,16 @@ pub(super) fn write_clip(
     provenance: &Provenance,
     policy: WindowPolicy,
 ) -> io::Result<()> {
+    let mut heard = json::policy(provenance);
+    heard.insert("hop_s".into(), policy.hop_s().into());
+    heard.insert("look_ahead_s".into(), policy.look_ahead_s().into());
     let line = ClipLine {
         scores: named(&summary.clip.scores),
         num_frames: summary.num_frames,
         num_lost_frames: summary.num_frames - summary.clip.num_steps,
         duration_s: summary.duration_s,
         model: model(provenance),
-        policy: json!({
-            "name": provenance.policy,
-            "window_steps": provenance.window_steps,
-            "step_s": 0.16,
-            "hop_s": policy.hop_s(),
-            "look_ahead_s": policy.look_ahead_s(),
-        }),
+        policy: heard,
         note: provenance.note(),
     };
     write_line(out, &line)
@@ -88,6 +85,7 @@ fn write_line(out: &mut dyn Write, line: &impl Serialize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use aesa::{Labels, Scores};
+    use serde_json::json;
 
     use super::*;
 

@@ -7,8 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use aesa::{Labels, ModelInfo};
-use aesa_export::{ModelConfig, random_tensors, write_onnx};
+use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,16 +70,7 @@ impl Place {
 
 fn model() -> Vec<u8> {
     let config = ModelConfig::tiny();
-    let info = ModelInfo {
-        id: "tiny".into(),
-        version: "3".into(),
-        target_mean: [5.0; 4],
-        target_std: [1.0; 4],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "ab".into(),
-    };
-    write_onnx(&config, &random_tensors(&config, 1).unwrap(), &info).unwrap()
+    write_onnx(&config, &random_tensors(&config, 1).unwrap(), &tiny_info()).unwrap()
 }
 
 fn stdout(output: &Output) -> &str {

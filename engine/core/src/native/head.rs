@@ -10,8 +10,9 @@ use super::error::ModelError;
 use super::format::Kind;
 use super::linear::Linear;
 use super::memory::{Caches, Parts, head_parts, take};
-use super::shape::{MAX_LAYERS, MAX_LSTM_LAYERS, Shape, TOKENS_PER_STEP};
+use super::shape::{MAX_LAYERS, MAX_LSTM_LAYERS, Shape};
 use super::table::{Norm, Table};
+use crate::encoder::TOKENS_PER_STEP;
 use crate::score::{NUM_AXES, Scores};
 
 /// Weighted sum of layers, adapter, BLSTM, shared layer, four branches.

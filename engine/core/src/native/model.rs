@@ -20,7 +20,7 @@ use super::shape::{MAX_LAYERS, Policy, Shape};
 use super::stream::Stream;
 use super::table::Table;
 #[cfg(feature = "alloc")]
-use crate::model::{ModelInfo, ModelInfoError};
+use crate::model::{KEY_POLICY, ModelInfo, ModelInfoError};
 
 /// An AESA-Net whose weights stay where the file's bytes are: in flash, in a memory map, in a `Vec`.
 ///
@@ -124,7 +124,7 @@ impl<'a> Model<'a> {
     #[cfg(feature = "alloc")]
     pub fn info(&self) -> Result<ModelInfo, ModelInfoError> {
         // The header names the policy that this engine follows; `ModelInfo` knows windows only.
-        let known = |(key, value)| if key == "aesa.policy" { (key, "windowed") } else { (key, value) };
+        let known = |(key, value)| if key == KEY_POLICY { (key, "windowed") } else { (key, value) };
         ModelInfo::from_pairs(self.metadata().map(known))
     }
 

@@ -5,8 +5,9 @@ use aesa_kernels::{Matrix, MatrixMut, gemm_f32};
 use super::error::ModelError;
 use super::format::Kind;
 use super::linear::{Linear, Weights};
-use super::shape::{Shape, TOKENS_PER_STEP};
+use super::shape::Shape;
 use super::table::{Norm, Table};
+use crate::encoder::TOKENS_PER_STEP;
 use crate::fbank::NUM_MEL_BINS;
 use crate::score::FRAMES_PER_STEP;
 

@@ -2,8 +2,7 @@
 
 use super::error::ModelError;
 use super::format::{Sizes, flag};
-use crate::fbank::NUM_MEL_BINS;
-use crate::score::FRAMES_PER_STEP;
+use crate::encoder::TOKENS_PER_STEP;
 
 /// How a model was made to hear a clip: docs/SPEC.md, "Windows and streams".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +144,6 @@ fn rules(s: &Sizes) -> [(bool, &'static str); 11] {
         ),
     ]
 }
-
-/// Tokens of one step: one per patch of 16 mel bins.
-pub(crate) const TOKENS_PER_STEP: usize = NUM_MEL_BINS / FRAMES_PER_STEP;
 
 /// The most blocks a model may have.
 pub const MAX_LAYERS: usize = 24;

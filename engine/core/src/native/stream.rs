@@ -7,7 +7,8 @@ use super::error::StreamError;
 use super::head::HeadPast;
 use super::memory::{Scratch, State};
 use super::model::Model;
-use super::shape::{Policy, TOKENS_PER_STEP};
+use super::shape::Policy;
+use crate::encoder::TOKENS_PER_STEP;
 use crate::fbank::NUM_MEL_BINS;
 use crate::score::{FRAMES_PER_STEP, Scores};
 

@@ -308,13 +308,8 @@ impl SynthConfig {
             ..self.clone()
         };
         let json = serde_json::to_string(&relevant).expect("a configuration is plain data");
-        hex(&Sha256::digest(format!("{GENERATOR_VERSION}/{json}").as_bytes()))
+        hex::encode(Sha256::digest(format!("{GENERATOR_VERSION}/{json}").as_bytes()))
     }
-}
-
-/// Bytes in hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Fourteen systems from transparent to severe, with the number of sources unrelated to the severity.

@@ -7,7 +7,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::config::hex;
 use super::error::SynthError;
 use super::signal::RATE_HZ;
 use crate::labels::Domain;
@@ -71,5 +70,5 @@ pub(crate) fn write_wav(path: &Path, samples: &[f32]) -> Result<String, SynthErr
     writer.finalize().map_err(failed)?;
     let bytes = bytes.into_inner();
     write_whole(path, &bytes)?;
-    Ok(hex(&Sha256::digest(&bytes)))
+    Ok(hex::encode(Sha256::digest(&bytes)))
 }

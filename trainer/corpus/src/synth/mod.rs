@@ -52,7 +52,6 @@ pub use progress::Progress;
 
 use clips::{Series, Studio};
 use codec::{Codecs, ffmpeg_is_there};
-use config::hex;
 use draw::Draw;
 use files::Record;
 use generators::{SOUND_KINDS, espeak_is_there, synthetic_sound};
@@ -278,7 +277,7 @@ fn write_corpus(
 
     let info = CorpusInfo {
         labels: "proxy".to_owned(),
-        sha256: hex(&digest.finalize()),
+        sha256: hex::encode(digest.finalize()),
         fingerprint: studio.fingerprint.clone(),
         config: studio.config.clone(),
         num_clips,

@@ -1,21 +1,10 @@
 //! Small models and features.
 
-use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::Scores;
-use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, Tensors, random_tensors, write_aesa};
-
-pub(crate) fn info() -> ModelInfo {
-    ModelInfo {
-        id: "tiny".into(),
-        version: "1".into(),
-        target_mean: [5.0, 4.5, 3.0, 6.25],
-        target_std: [1.0, 0.5, 2.0, 1.5],
-        window_steps: 62,
-        labels: Labels::Proxy,
-        run_hash: "abc".into(),
-    }
-}
+use aesa_export::{
+    AesaOptions, ChunkPolicy, ModelConfig, Storage, Tensors, random_tensors, tiny_info, write_aesa,
+};
 
 pub(crate) fn weights(config: &ModelConfig) -> Tensors {
     random_tensors(config, 5).unwrap()
@@ -24,7 +13,7 @@ pub(crate) fn weights(config: &ModelConfig) -> Tensors {
 /// A file of random weights, in windows or in chunks of the given steps and steps before.
 pub(crate) fn file(config: &ModelConfig, storage: Storage, chunks: Option<(usize, usize)>) -> AlignedBytes {
     let chunks = chunks.map(|(chunk_steps, left_steps)| ChunkPolicy { chunk_steps, left_steps });
-    let bytes = write_aesa(config, &weights(config), &info(), &AesaOptions { storage, chunks }).unwrap();
+    let bytes = write_aesa(config, &weights(config), &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
     AlignedBytes::from(bytes.as_slice())
 }
 

@@ -3,10 +3,10 @@
 use aesa::native::format::{ENTRY_BYTES, HEADER_BYTES, checksum, offset};
 use aesa::native::{AlignedBytes, Model, ModelError};
 use aesa_export::{
-    EncoderConfig, ExportError, HeadConfig, KEY_NUM_PARAMETERS, ModelConfig, Storage, write_aesa,
+    EncoderConfig, ExportError, HeadConfig, KEY_NUM_PARAMETERS, ModelConfig, Storage, tiny_info, write_aesa,
 };
 
-use crate::common::{features, file, info, score, weights};
+use crate::common::{features, file, score, weights};
 
 /// Small, so that every bit can be tried.
 fn smallest() -> ModelConfig {
@@ -181,7 +181,7 @@ fn metadata_says_what_the_file_is() {
     for chunks in [None, Some((6, 12))] {
         let file = file(&config, Storage::Int8, chunks);
         let model = Model::from_bytes(&file).unwrap();
-        assert_eq!(model.info().unwrap(), info());
+        assert_eq!(model.info().unwrap(), tiny_info());
         let find = |key: &str| model.metadata().find(|(k, _)| *k == key).map(|(_, value)| value);
         let num_parameters: usize = weights(&config).0.values().map(|t| t.data.len()).sum();
         assert_eq!(find(KEY_NUM_PARAMETERS), Some(num_parameters.to_string().as_str()));
@@ -197,7 +197,7 @@ fn metadata_says_what_the_file_is() {
 fn sizes_beyond_the_engine_are_not_written() {
     let mut config = smallest();
     config.head.lstm_layers = 5;
-    let error = write_aesa(&config, &weights(&config), &info(), &Default::default()).unwrap_err();
+    let error = write_aesa(&config, &weights(&config), &tiny_info(), &Default::default()).unwrap_err();
     assert!(matches!(
         error,
         ExportError::Native(ModelError::Sizes { rule: "there are 1 to 4 BLSTM layers" })

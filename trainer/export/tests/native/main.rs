@@ -8,8 +8,8 @@ mod step;
 
 use aesa::native::{Model, Policy, StreamError};
 use aesa::score::Scores;
-use aesa_export::{ModelConfig, Storage, write_onnx};
-use common::{features, file, info, score, weights, worst};
+use aesa_export::{ModelConfig, Storage, tiny_info, write_onnx};
+use common::{features, file, score, weights, worst};
 use reference::{Mask, frame_scores};
 use tract_onnx::prelude::*;
 
@@ -18,7 +18,7 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Frame scores from the ONNX file of the same network.
 fn in_tract(config: &ModelConfig, features: &[f32]) -> Vec<[f64; 4]> {
-    let onnx = write_onnx(config, &weights(config), &info()).unwrap();
+    let onnx = write_onnx(config, &weights(config), &tiny_info()).unwrap();
     let shape = [1, features.len() / 128, 128];
     let mut model = tract_onnx::onnx().model_for_read(&mut &*onnx).unwrap();
     model.set_input_fact(0, f32::fact(shape).into()).unwrap();
