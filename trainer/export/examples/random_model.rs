@@ -8,7 +8,7 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let size = arguments.next().context("usage: random_model tiny|starter|base [FILE] [--hidden]")?;
     let path = arguments.next().unwrap_or_else(|| "random.onnx".to_string());
-    let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden") };
+    let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden"), chunks: None };
     let config = match size.as_str() {
         "tiny" => tiny(),
         "starter" => ModelConfig::starter(),

@@ -1,16 +1,16 @@
 //! The graph that scores one chunk after another, in tract, against plain arithmetic.
 
-use aesa_export::{ChunkPolicy, ExportOptions, ModelConfig, write_onnx_with};
+use aesa_export::{ChunkPolicy, ExportOptions, ModelConfig, tiny_info, write_onnx_with};
 use tract_onnx::prelude::*;
 
 use crate::TOLERANCE;
-use crate::common::{features, info, weights};
+use crate::common::{features, weights};
 use crate::reference::{Mask, frame_scores};
 
 fn step_graph(config: &ModelConfig, chunk_steps: usize, left_steps: usize) -> Vec<u8> {
     let chunks = Some(ChunkPolicy { chunk_steps, left_steps });
     let options = ExportOptions { chunks, ..ExportOptions::default() };
-    write_onnx_with(config, &weights(config), &info(), &options).unwrap()
+    write_onnx_with(config, &weights(config), &tiny_info(), &options).unwrap()
 }
 
 /// Frame scores of a clip, chunk after chunk; what one call puts out under `present.` the next takes under `past.`.
