@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use aesa::model::{Labels, ModelInfo};
-use aesa::native::AlignedBytes;
+use aesa::native::{AlignedBytes, Policy};
 use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa};
 
 /// Steps of a chunk of [`starter_sized`]: 0.96 s.
@@ -15,7 +15,7 @@ pub fn starter_sized(storage: Storage) -> AlignedBytes {
         version: "0".into(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "0".into(),
     };

@@ -81,7 +81,7 @@ fn random_model(config: &ModelConfig, window_steps: usize) -> Vec<u8> {
         version: "1".to_owned(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps,
+        policy: aesa::Policy::Windowed { window_steps },
         labels: aesa::Labels::Proxy,
         run_hash: "00".to_owned(),
     };

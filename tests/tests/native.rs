@@ -2,7 +2,7 @@
 
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::Scores;
-use aesa::{Labels, ModelInfo, Network};
+use aesa::{Labels, ModelInfo, Network, Policy};
 use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa, write_onnx};
 use aesa_tests::project;
 use aesa_tract::TractModel;
@@ -33,7 +33,7 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
         version: "0".into(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps,
+        policy: Policy::Windowed { window_steps },
         labels: Labels::Proxy,
         run_hash: "0".into(),
     };

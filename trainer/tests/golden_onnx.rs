@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
-use aesa::model::{Labels, ModelInfo};
 use aesa::score::FRAMES_PER_STEP;
+use aesa::{Labels, ModelInfo, Policy};
 use aesa_export::{ExportOptions, HeadConfig, ModelConfig, Tensors, random_tensors, write_onnx_with};
 use aesa_trainer::checkpoint::Checkpoint;
 use tract_onnx::prelude::*;
@@ -86,7 +86,7 @@ fn exported(checkpoint: &Checkpoint) -> Vec<u8> {
         version: "1".into(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "none".into(),
     };

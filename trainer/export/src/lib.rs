@@ -13,7 +13,7 @@
 //! `clip_scores` `[1, 4]`, 0 to 10, in the order of [`aesa::score::Axis::ALL`].
 //!
 //! ```
-//! use aesa::model::{Labels, ModelInfo};
+//! use aesa::{Labels, ModelInfo, Policy};
 //! use aesa_export::{random_tensors, write_onnx, ModelConfig};
 //!
 //! let config = ModelConfig::tiny();
@@ -22,7 +22,7 @@
 //!     version: "1".into(),
 //!     target_mean: [5.0; 4],
 //!     target_std: [1.0; 4],
-//!     window_steps: 62,
+//!     policy: Policy::Windowed { window_steps: 62 },
 //!     labels: Labels::Proxy,
 //!     run_hash: String::new(),
 //! };
@@ -47,7 +47,7 @@ mod tensors;
 pub use aesa_file::Storage;
 pub use config::{EncoderConfig, HeadConfig, ModelConfig};
 pub use error::ExportError;
-pub use native::{AesaOptions, ChunkPolicy, KEY_CHUNK_STEPS, KEY_LEFT_STEPS, write_aesa};
+pub use native::{AesaOptions, ChunkPolicy, write_aesa};
 pub use onnx::{
     ExportOptions, KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with,
 };

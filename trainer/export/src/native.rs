@@ -5,9 +5,9 @@
 //! each branch's value, output and score projections.
 
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_WINDOW_STEPS, ModelInfo};
 use aesa::native::format::{Kind, Sizes, flag};
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Model, Policy};
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
 use crate::aesa_file::{AesaFile, Storage};
@@ -25,7 +25,7 @@ use crate::tensors::Tensors;
 pub struct AesaOptions {
     /// How weights are stored.
     pub storage: Storage,
-    /// Chunks in place of windows.
+    /// Chunks in place of the policy that the metadata name.
     pub chunks: Option<ChunkPolicy>,
 }
 
@@ -61,28 +61,27 @@ pub fn write_aesa(
         writer.block(layer)?;
     }
     writer.head()?;
-    let mut metadata = metadata(info, options);
+    let chunked = |c: ChunkPolicy| Policy::Chunked { chunk_steps: c.chunk_steps, left_steps: c.left_steps };
+    let policy = options.chunks.map_or(info.policy, chunked);
+    let mut metadata = metadata(info, policy);
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
-    let file = writer.file.finish(&sizes(config, info, options), &metadata);
+    let file = writer.file.finish(&sizes(config, policy, options), &metadata);
     match Model::from_bytes(&AlignedBytes::from(file.as_slice())) {
         Ok(_) => Ok(file),
         Err(error) => Err(ExportError::Native(error)),
     }
 }
 
-/// The metadata of the ONNX file, with the policy in place of windows where it is chunked.
-fn metadata(info: &ModelInfo, options: &AesaOptions) -> Vec<(String, String)> {
-    let mut pairs = info.to_pairs();
-    if let Some(chunks) = options.chunks {
-        let policy = pairs.iter_mut().filter(|(key, _)| key == KEY_POLICY);
-        policy.for_each(|(_, value)| *value = "chunked".to_string());
-        pairs.push((KEY_CHUNK_STEPS.to_string(), chunks.chunk_steps.to_string()));
-        pairs.push((KEY_LEFT_STEPS.to_string(), chunks.left_steps.to_string()));
+/// The metadata of the ONNX file, under the file's own policy; a chunked one's windows are those it was trained in.
+fn metadata(info: &ModelInfo, policy: Policy) -> Vec<(String, String)> {
+    let mut pairs = ModelInfo { policy, ..info.clone() }.to_pairs();
+    if let (Policy::Windowed { window_steps }, Policy::Chunked { .. }) = (info.policy, policy) {
+        pairs.push((KEY_WINDOW_STEPS.to_string(), window_steps.to_string()));
     }
     pairs
 }
 
-fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes {
+fn sizes(config: &ModelConfig, policy: Policy, options: &AesaOptions) -> Sizes {
     let (e, h) = (&config.encoder, &config.head);
     let flags = [
         (e.gru_rel_pos && e.relative_position_embedding, flag::GATED),
@@ -92,6 +91,10 @@ fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes
         (options.storage == Storage::Int8, flag::HALF_CACHE),
     ];
     let steps = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
+    let [window_steps, chunk_steps, left_steps] = match policy {
+        Policy::Windowed { window_steps } => [steps(window_steps), 0, 0],
+        Policy::Chunked { chunk_steps, left_steps } => [0, steps(chunk_steps), steps(left_steps)],
+    };
     Sizes {
         embed_dim: e.embed_dim as u32,
         width: e.encoder_embed_dim as u32,
@@ -107,9 +110,9 @@ fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes
         lstm_layers: h.lstm_layers as u32,
         shared: h.shared_dim as u32,
         branch_heads: h.attention_heads as u32,
-        window_steps: if options.chunks.is_some() { 0 } else { steps(info.window_steps) },
-        chunk_steps: options.chunks.map_or(0, |chunks| steps(chunks.chunk_steps)),
-        left_steps: options.chunks.map_or(0, |chunks| steps(chunks.left_steps)),
+        window_steps,
+        chunk_steps,
+        left_steps,
     }
 }
 
@@ -274,13 +277,5 @@ impl Writer<'_> {
         Ok(())
     }
 }
-
-/// Metadata key: steps of a chunk.
-pub const KEY_CHUNK_STEPS: &str = "aesa.chunk_steps";
-
-/// Metadata key: steps before its chunk that a token sees, at least.
-pub const KEY_LEFT_STEPS: &str = "aesa.left_steps";
-
-const KEY_POLICY: &str = "aesa.policy";
 
 const _: () = assert!(NUM_MEL_BINS.is_multiple_of(FRAMES_PER_STEP));

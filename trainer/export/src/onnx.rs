@@ -4,6 +4,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
+use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
 use aesa::score::NUM_AXES;
@@ -29,7 +30,8 @@ pub struct ExportOptions {
 /// Tensors beyond those that [`parameters`] lists are ignored.
 ///
 /// # Errors
-/// [`ExportError`] if the sizes contradict each other, or a tensor is missing, of another shape, or not finite.
+/// [`ExportError`] if the sizes contradict each other, a tensor is missing, of another shape, or not finite, or the
+/// metadata's policy is chunked.
 pub fn write_onnx(config: &ModelConfig, tensors: &Tensors, info: &ModelInfo) -> Result<Vec<u8>, ExportError> {
     write_onnx_with(config, tensors, info, &ExportOptions::default())
 }
@@ -44,6 +46,9 @@ pub fn write_onnx_with(
     info: &ModelInfo,
     options: &ExportOptions,
 ) -> Result<Vec<u8>, ExportError> {
+    if matches!(info.policy, Policy::Chunked { .. }) {
+        return Err(ExportError::Windowed);
+    }
     let mut num_parameters = 0;
     for p in parameters(config)? {
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();

@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::System;
 
 use aesa::model::{Labels, ModelInfo};
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Model, Policy};
+use aesa::{AudioSpec, Scorer};
 use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa};
 
 struct Counting;
@@ -37,7 +38,7 @@ fn chunks_allocate_nothing() {
         version: "1".into(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "0".into(),
     };
@@ -59,6 +60,28 @@ fn chunks_allocate_nothing() {
             stream.finish(|_| num_steps += 1);
             let allocated = NUM_ALLOCATIONS.load(Ordering::Relaxed) - before;
             assert_eq!((num_steps, allocated), (250, 0), "{storage:?} {chunks:?}");
+            for sample_rate_hz in [16_000, 44_100] {
+                let (num_steps, allocated) = behind_a_scorer(&model, sample_rate_hz);
+                assert!(num_steps > 100, "{num_steps}");
+                assert_eq!(allocated, 0, "{storage:?} {chunks:?} {sample_rate_hz} Hz");
+            }
         }
     }
+}
+
+/// Frames and allocations of half a minute of audio with a gap, once the scorer is there.
+fn behind_a_scorer(model: &Model<'_>, sample_rate_hz: u32) -> (usize, usize) {
+    let spec = AudioSpec { sample_rate_hz, num_channels: 2 };
+    let mut scorer =
+        Scorer::new(model.session().expect("its metadata can be read"), spec).expect("a known rate");
+    let audio: Vec<f32> = (0..4410).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
+    let before = NUM_ALLOCATIONS.load(Ordering::Relaxed);
+    let mut num_steps = 0;
+    for i in 0..30 * sample_rate_hz / 2205 {
+        scorer.accept_waveform(&audio).expect("finite audio");
+        scorer.gap(if i == 100 { 1000 } else { 0 }).expect("the clip has not ended");
+        num_steps += core::iter::from_fn(|| scorer.next_frame()).count();
+    }
+    scorer.finish().expect("a long clip");
+    (num_steps, NUM_ALLOCATIONS.load(Ordering::Relaxed) - before)
 }

@@ -1,7 +1,7 @@
 //! The written file in tract: it runs at any length, says what it is, and hangs on every parameter.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use aesa::model::{Labels, ModelInfo};
+use aesa::{Labels, ModelInfo, Policy};
 use aesa_export::{
     EncoderConfig, ExportError, ExportOptions, HeadConfig, KEY_FILE_SHA256, KEY_NUM_PARAMETERS,
     KEY_WEIGHTS_SHA256, ModelConfig, Tensors, parameters, random_tensors, write_onnx, write_onnx_with,
@@ -43,7 +43,7 @@ fn info() -> ModelInfo {
         version: "1".into(),
         target_mean: [5.0, 4.5, 3.0, 6.25],
         target_std: [1.0, 0.5, 2.0, 1.5],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "abc".into(),
     }

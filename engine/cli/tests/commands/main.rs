@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use aesa::{Labels, ModelInfo};
+use aesa::{Labels, ModelInfo, Policy};
 use aesa_export::{ModelConfig, random_tensors, write_onnx};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,7 +76,7 @@ fn model() -> Vec<u8> {
         version: "3".into(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "ab".into(),
     };

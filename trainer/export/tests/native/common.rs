@@ -1,7 +1,7 @@
 //! Small models and features.
 
 use aesa::model::{Labels, ModelInfo};
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Model, Policy};
 use aesa::score::Scores;
 use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, Tensors, random_tensors, write_aesa};
 
@@ -11,7 +11,7 @@ pub(crate) fn info() -> ModelInfo {
         version: "1".into(),
         target_mean: [5.0, 4.5, 3.0, 6.25],
         target_std: [1.0, 0.5, 2.0, 1.5],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "abc".into(),
     }

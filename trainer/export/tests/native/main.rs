@@ -4,6 +4,7 @@
 mod common;
 mod file;
 mod reference;
+mod scorer;
 
 use aesa::native::{Model, Policy, StreamError};
 use aesa::score::Scores;
