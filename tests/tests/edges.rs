@@ -76,7 +76,8 @@ fn a_model_of_another_kind_is_refused_by_name() {
 /// A small network with random weights, as bytes of an ONNX file.
 fn random_model(config: &ModelConfig, window_steps: usize) -> Vec<u8> {
     let tensors: Tensors = aesa_export::random_tensors(config, 1).expect("the sizes are possible");
-    let info = aesa::ModelInfo { window_steps, ..aesa_export::tiny_info() };
+    let policy = aesa::Policy::Windowed { window_steps };
+    let info = aesa::ModelInfo { policy, ..aesa_export::tiny_info() };
     aesa_export::write_onnx(config, &tensors, &info).expect("all tensors are there")
 }
 

@@ -81,7 +81,7 @@ impl Model {
     pub fn policy(&self) -> Policy {
         match self {
             Self::Run { policy, .. } => *policy,
-            Self::Onnx(session) => Policy::Windowed { window_steps: session.info().window_steps },
+            Self::Onnx(session) => Policy::Windowed { window_steps: session.info().policy.max_steps() },
         }
     }
 
@@ -127,7 +127,7 @@ impl Model {
 pub fn frame_scores(session: &mut TractSession, features: &[f32]) -> Result<Vec<Scores>> {
     let step = FRAMES_PER_STEP * NUM_MEL_BINS;
     let mut scores = vec![Scores::default(); features.len() / step];
-    let window_steps = session.info().window_steps;
+    let window_steps = session.info().policy.max_steps();
     for (features, scores) in features.chunks(window_steps * step).zip(scores.chunks_mut(window_steps)) {
         session.score_window(&features[..scores.len() * step], scores)?;
     }

@@ -171,7 +171,7 @@ pub fn model_info(run: &RunFolder) -> Result<ModelInfo> {
         version: config.version,
         target_mean: info.target_scale.mean.map(|v| v as f32),
         target_std: info.target_scale.std.map(|v| v as f32),
-        window_steps: config.window_steps,
+        policy: aesa::Policy::Windowed { window_steps: config.window_steps },
         labels: match config.labels {
             LabelSource::Human => Labels::Human,
             LabelSource::Proxy => Labels::Proxy,

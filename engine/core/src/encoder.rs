@@ -7,10 +7,11 @@ use crate::score::FRAMES_PER_STEP;
 #[cfg(feature = "alloc")]
 use crate::score::Scores;
 
-/// A network that turns the features of one window into frame scores.
+/// A network that turns the features of one window, or of a clip's next chunk, into frame scores.
 ///
-/// The core owns audio, features, windows and pooling; an implementation owns the weights. tract's is in the
-/// crate `aesa-tract`.
+/// The core owns audio, features, windows and pooling; an implementation owns the weights and, where
+/// [`ModelInfo::policy`] is chunked, what is carried from chunk to chunk. tract's is in the crate `aesa-tract`, the native
+/// engine's is [`native::Session`](crate::native::Session).
 #[cfg(feature = "alloc")]
 pub trait Network {
     /// What can go wrong while the network runs.
@@ -19,15 +20,23 @@ pub trait Network {
     /// What the model file says of itself.
     fn info(&self) -> &ModelInfo;
 
-    /// Scores one window.
+    /// Scores one window or, where the policy is chunked, the clip's next chunk.
     ///
     /// `features` is `[num_steps * 16, 128]`, row-major, normalised log-mel fbank; `scores` has `num_steps`
     /// entries, each overwritten with that step's scores, 0 to 10. `num_steps` is 1 to
-    /// [`ModelInfo::window_steps`]. The result depends on nothing but `features`: no state is kept between windows.
+    /// [`Policy::max_steps`](crate::Policy::max_steps).
+    ///
+    /// A window's scores depend on nothing but `features`; a chunk's also on the chunks since [`reset`](Self::reset).
+    /// A chunk of fewer steps than the policy's is the clip's last: `reset` comes next.
     ///
     /// # Errors
-    /// Whatever the runtime reports; the scores are then unspecified.
+    /// Whatever the runtime reports; the scores are then unspecified, and a chunked clip cannot go on.
     fn score_window(&mut self, features: &[f32], scores: &mut [Scores]) -> Result<(), Self::Error>;
+
+    /// Forgets the clip: the next chunk is the first of another, scored as by a new network.
+    ///
+    /// Does nothing unless implemented, which is right for networks that know windows only.
+    fn reset(&mut self) {}
 }
 
 /// Tokens that the encoder makes of one step, one per patch of 16 frames times 16 mel bins: 8.

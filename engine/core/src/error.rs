@@ -45,6 +45,11 @@ pub enum ScorerError<E> {
         /// The model's window.
         window_steps: usize,
     },
+    /// Hop and look-ahead for a model that hears the clip in chunks, on one grid.
+    NotWindowed {
+        /// The steps of its chunks.
+        chunk_steps: usize,
+    },
     /// Every step of the clip touches lost audio, so that none is left to score.
     AllLost {
         /// How many steps the clip has.
@@ -85,6 +90,10 @@ impl<E: fmt::Display> fmt::Display for ScorerError<E> {
                 f,
                 "a hop of {hop_steps} and a look-ahead of {look_ahead_steps} steps of 160 ms: the hop has to be at least \
                  1, both together at most {window_steps}"
+            ),
+            Self::NotWindowed { chunk_steps } => write!(
+                f,
+                "the model hears chunks of {chunk_steps} steps of 160 ms: hop and look-ahead are for windows"
             ),
             Self::AllLost { num_steps } => {
                 write!(f, "audio was lost in each of the clip's {num_steps} steps of 160 ms")

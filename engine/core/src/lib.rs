@@ -10,7 +10,7 @@
 //!  audio      mean of the channels                          [samples]
 //!  resample   16 kHz (feature `std`)                        [samples]
 //!  fbank      log-mel, 25 ms every 10 ms                    [frames, 128]
-//!  window     normalised, up to `window_steps` steps        [steps * 16, 128]
+//!  window     normalised, a window's or a chunk's steps      [steps * 16, 128]
 //!  encoder    the trait a network runtime implements        [steps, 4]
 //!  pool       mean over steps                               [4]
 //!  score      axes, frame scores with times, clip scores
@@ -18,11 +18,11 @@
 //! ```
 //!
 //! A network is anything that implements [`Network`]; the crate `aesa-tract` runs aesa models from ONNX, [`native`] those in
-//! its own format. Here, a stand-in:
+//! its own format, in chunks, too. Here, a stand-in:
 //!
 //! ```
 //! # #[cfg(feature = "alloc")] {
-//! use aesa::{AudioSpec, Axis, Labels, ModelInfo, Network, Scorer, Scores};
+//! use aesa::{AudioSpec, Axis, Labels, ModelInfo, Network, Policy, Scorer, Scores};
 //!
 //! /// Scores the mean of each step's features, on all axes.
 //! struct Level(ModelInfo);
@@ -48,7 +48,7 @@
 //!     version: "1".into(),
 //!     target_mean: [5.0; 4],
 //!     target_std: [1.0; 4],
-//!     window_steps: 62,
+//!     policy: Policy::Windowed { window_steps: 62 },
 //!     labels: Labels::Proxy,
 //!     run_hash: "0".into(),
 //! };
@@ -95,6 +95,8 @@ mod povey;
 mod fft;
 #[cfg(feature = "alloc")]
 mod gap;
+#[rustfmt::skip]
+pub mod policy;
 #[cfg(feature = "alloc")]
 pub mod window;
 #[rustfmt::skip]
@@ -118,6 +120,7 @@ pub use encoder::Network;
 pub use error::ScorerError;
 #[cfg(feature = "alloc")]
 pub use model::{Labels, ModelInfo, ModelInfoError};
+pub use policy::Policy;
 pub use score::{Axis, ClipScore, FrameScore, Scores};
 #[cfg(feature = "alloc")]
 pub use scorer::Scorer;

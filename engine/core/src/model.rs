@@ -8,6 +8,7 @@ use core::fmt;
 use crate::fbank::{
     FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, NORM_MEAN, NORM_STD, NUM_MEL_BINS, SAMPLE_RATE_HZ,
 };
+use crate::policy::Policy;
 use crate::score::{Axis, NUM_AXES};
 
 /// Where a model's training labels came from.
@@ -40,8 +41,8 @@ pub struct ModelInfo {
     pub target_mean: [f32; NUM_AXES],
     /// Standard deviation of each axis's targets in the training set.
     pub target_std: [f32; NUM_AXES],
-    /// Steps of 160 ms that the encoder sees at once; 62 is ten seconds.
-    pub window_steps: usize,
+    /// How the network hears a clip.
+    pub policy: Policy,
     /// Where the training labels came from.
     pub labels: Labels,
     /// Hash of the training run (its config and corpus), hexadecimal.
@@ -53,11 +54,18 @@ impl ModelInfo {
     pub fn to_pairs(&self) -> Vec<(String, String)> {
         let mut pairs: Vec<(String, String)> = fixed_pairs();
         let mut push = |key: &str, value: String| pairs.push((key.to_string(), value));
+        push(KEY_POLICY, self.policy.name().to_string());
         push(KEY_ID, self.id.clone());
         push(KEY_VERSION, self.version.clone());
         push(KEY_TARGET_MEAN, join(&self.target_mean));
         push(KEY_TARGET_STD, join(&self.target_std));
-        push(KEY_WINDOW_STEPS, self.window_steps.to_string());
+        match self.policy {
+            Policy::Windowed { window_steps } => push(KEY_WINDOW_STEPS, window_steps.to_string()),
+            Policy::Chunked { chunk_steps, left_steps } => {
+                push(KEY_CHUNK_STEPS, chunk_steps.to_string());
+                push(KEY_LEFT_STEPS, left_steps.to_string());
+            }
+        }
         push(KEY_LABELS, self.labels.name().to_string());
         push(KEY_RUN_HASH, self.run_hash.clone());
         pairs
@@ -83,16 +91,26 @@ impl ModelInfo {
             }
         }
         let invalid = |key: &'static str| ModelInfoError::Invalid { key };
-        let window_steps: usize = find(KEY_WINDOW_STEPS)?.parse().map_err(|_| invalid(KEY_WINDOW_STEPS))?;
-        if window_steps == 0 || window_steps > MAX_WINDOW_STEPS {
-            return Err(invalid(KEY_WINDOW_STEPS));
-        }
+        let steps = |key: &'static str, min: usize| {
+            let steps = find(key)?.parse().ok().filter(|steps| (min..=MAX_WINDOW_STEPS).contains(steps));
+            steps.ok_or(invalid(key))
+        };
+        let policy = match find(KEY_POLICY)? {
+            "windowed" => Policy::Windowed { window_steps: steps(KEY_WINDOW_STEPS, 1)? },
+            "chunked" => {
+                Policy::Chunked { chunk_steps: steps(KEY_CHUNK_STEPS, 1)?, left_steps: steps(KEY_LEFT_STEPS, 0)? }
+            }
+            actual => {
+                let (expected, actual) = ("windowed or chunked".to_string(), actual.to_string());
+                return Err(ModelInfoError::Unsupported { key: KEY_POLICY, expected, actual });
+            }
+        };
         Ok(Self {
             id: find(KEY_ID)?.to_string(),
             version: find(KEY_VERSION)?.to_string(),
             target_mean: split(find(KEY_TARGET_MEAN)?).ok_or(invalid(KEY_TARGET_MEAN))?,
             target_std: split(find(KEY_TARGET_STD)?).ok_or(invalid(KEY_TARGET_STD))?,
-            window_steps,
+            policy,
             labels: match find(KEY_LABELS)? {
                 "human" => Labels::Human,
                 "proxy" => Labels::Proxy,
@@ -126,6 +144,11 @@ pub enum ModelInfoError {
         /// What the model asks for.
         actual: String,
     },
+    /// The metadata do not describe the network that they are stored with.
+    Contradiction {
+        /// The metadata key.
+        key: &'static str,
+    },
 }
 
 impl fmt::Display for ModelInfoError {
@@ -136,17 +159,27 @@ impl fmt::Display for ModelInfoError {
             Self::Unsupported { key, expected, actual } => {
                 write!(f, "the model needs {key} = {actual}, this engine has {expected}")
             }
+            Self::Contradiction { key } => write!(f, "metadata key {key} contradicts the rest of the file"),
         }
     }
 }
 
 impl core::error::Error for ModelInfoError {}
 
-/// The longest window a model may ask for, in steps (about 87 minutes): a bound on memory, not a quality limit.
+/// The longest window or chunk a model may ask for, in steps (about 87 minutes): a bound on memory, not a quality limit.
 const MAX_WINDOW_STEPS: usize = 1 << 15;
 
 /// Metadata key: how the model hears a clip, `windowed` or (in a `model.aesa` only) `chunked`.
 pub const KEY_POLICY: &str = "aesa.policy";
+
+/// Metadata key, where the policy is chunked: steps of a chunk.
+pub const KEY_CHUNK_STEPS: &str = "aesa.chunk_steps";
+
+/// Metadata key, where the policy is chunked: steps before its chunk that a token sees, at least.
+pub const KEY_LEFT_STEPS: &str = "aesa.left_steps";
+
+/// Metadata key, where the policy is windowed: steps of a window.
+pub const KEY_WINDOW_STEPS: &str = "aesa.window_steps";
 
 const KEY_FORMAT: &str = "aesa.format_version";
 const KEY_AXES: &str = "aesa.axes";
@@ -156,13 +189,12 @@ const KEY_LENGTH: &str = "aesa.frame_length_samples";
 const KEY_SHIFT: &str = "aesa.frame_shift_samples";
 const KEY_NORM_MEAN: &str = "aesa.fbank_mean";
 const KEY_NORM_STD: &str = "aesa.fbank_std";
-const FIXED_KEYS: [&str; 9] =
-    [KEY_FORMAT, KEY_AXES, KEY_RATE, KEY_MEL, KEY_LENGTH, KEY_SHIFT, KEY_NORM_MEAN, KEY_NORM_STD, KEY_POLICY];
+const FIXED_KEYS: [&str; 8] =
+    [KEY_FORMAT, KEY_AXES, KEY_RATE, KEY_MEL, KEY_LENGTH, KEY_SHIFT, KEY_NORM_MEAN, KEY_NORM_STD];
 const KEY_ID: &str = "aesa.id";
 const KEY_VERSION: &str = "aesa.version";
 const KEY_TARGET_MEAN: &str = "aesa.target_mean";
 const KEY_TARGET_STD: &str = "aesa.target_std";
-const KEY_WINDOW_STEPS: &str = "aesa.window_steps";
 const KEY_LABELS: &str = "aesa.labels";
 const KEY_RUN_HASH: &str = "aesa.run_hash";
 
@@ -178,7 +210,6 @@ fn fixed_pairs() -> Vec<(String, String)> {
         FRAME_SHIFT_SAMPLES.to_string(),
         format!("{NORM_MEAN}"),
         format!("{NORM_STD}"),
-        "windowed".to_string(),
     ];
     FIXED_KEYS.iter().map(|k| k.to_string()).zip(values).collect()
 }
@@ -203,6 +234,7 @@ mod tests {
         let mut human = info();
         human.labels = Labels::Human;
         assert_eq!(read(&human.to_pairs()), Ok(human));
+        assert_eq!(read(&chunked().to_pairs()), Ok(chunked()));
     }
 
     #[test]
@@ -214,12 +246,14 @@ mod tests {
 
     #[test]
     fn every_key_is_needed() {
-        let all = info().to_pairs();
-        assert_eq!(all.len(), 16);
-        for i in 0..all.len() {
-            let mut pairs = all.clone();
-            let (removed, _) = pairs.remove(i);
-            assert!(matches!(read(&pairs), Err(ModelInfoError::Missing { key }) if key == removed), "{removed}");
+        for (all, num_keys) in [(info().to_pairs(), 16), (chunked().to_pairs(), 17)] {
+            assert_eq!(all.len(), num_keys);
+            for i in 0..all.len() {
+                let mut pairs = all.clone();
+                let (removed, _) = pairs.remove(i);
+                let refused = read(&pairs);
+                assert!(matches!(refused, Err(ModelInfoError::Missing { key }) if key == removed), "{removed}");
+            }
         }
         assert!(matches!(read(&[]), Err(ModelInfoError::Missing { .. })));
     }
@@ -235,7 +269,7 @@ mod tests {
             (KEY_SHIFT, "256"),
             (KEY_NORM_MEAN, "0"),
             (KEY_NORM_STD, "NaN"),
-            (KEY_POLICY, "chunked"),
+            (KEY_POLICY, "streamed"),
         ] {
             let refused = read(&with(key, value));
             assert!(matches!(refused, Err(ModelInfoError::Unsupported { key: k, .. }) if k == key), "{key}");
@@ -257,6 +291,15 @@ mod tests {
         ] {
             assert_eq!(read(&with(key, value)), Err(ModelInfoError::Invalid { key }), "{key} = {value}");
         }
+        for (key, value) in [
+            (KEY_CHUNK_STEPS, "0"),
+            (KEY_CHUNK_STEPS, "32769"),
+            (KEY_LEFT_STEPS, "-1"),
+            (KEY_LEFT_STEPS, "32769"),
+        ] {
+            let pairs = changed(chunked(), key, value);
+            assert_eq!(read(&pairs), Err(ModelInfoError::Invalid { key }), "{key} = {value}");
+        }
     }
 
     fn info() -> ModelInfo {
@@ -265,14 +308,22 @@ mod tests {
             version: "3".into(),
             target_mean: [6.5, 3.25, 5.1, 0.1],
             target_std: [1.0, 2.5, 0.333_333_34, 1e-3],
-            window_steps: 62,
+            policy: Policy::Windowed { window_steps: 62 },
             labels: Labels::Proxy,
             run_hash: "c0ffee".into(),
         }
     }
 
+    fn chunked() -> ModelInfo {
+        ModelInfo { policy: Policy::Chunked { chunk_steps: 6, left_steps: 12 }, ..info() }
+    }
+
     fn with(key: &str, value: &str) -> Vec<(String, String)> {
-        let mut pairs = info().to_pairs();
+        changed(info(), key, value)
+    }
+
+    fn changed(info: ModelInfo, key: &str, value: &str) -> Vec<(String, String)> {
+        let mut pairs = info.to_pairs();
         let pair = pairs.iter_mut().find(|(k, _)| k == key).unwrap();
         pair.1 = value.into();
         pairs

@@ -76,7 +76,8 @@ pub struct FrameScore {
     pub index: u64,
     /// The step's scores, 0 to 10.
     pub scores: Scores,
-    /// Lost audio lies in what the network saw for it, [`is_lost`](Self::is_lost) or not.
+    /// Lost audio lies in what the network saw for it (its window; its chunk and those before that it attends to),
+    /// [`is_lost`](Self::is_lost) or not.
     pub has_gap: bool,
     /// The step itself touches lost audio: its scores are no part of the clip's.
     pub is_lost: bool,

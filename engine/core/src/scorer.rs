@@ -10,6 +10,7 @@ use crate::error::ScorerError;
 use crate::fbank::{FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, Fbank, NUM_MEL_BINS, SAMPLE_RATE_HZ};
 use crate::gap::Gaps;
 use crate::model::ModelInfo;
+use crate::policy::Policy;
 use crate::pool::ClipMean;
 #[cfg(feature = "std")]
 use crate::resample::Resampler;
@@ -22,7 +23,8 @@ use crate::window::{Window, WindowPolicy};
 /// come with [`next_frame`](Self::next_frame), and end the clip with [`finish`](Self::finish). How the audio is cut
 /// never changes a number: windows are placed by absolute position in the clip. They follow one another without
 /// overlap, which suits files; [`with_policy`](Self::with_policy) chooses a smaller hop and a look-ahead, which suit
-/// streams. Audio that was lost on its way is marked with [`gap`](Self::gap).
+/// streams. A model whose [policy](ModelInfo::policy) is chunked carries its state from chunk to chunk instead, and gives
+/// scores once per chunk. Audio that was lost on its way is marked with [`gap`](Self::gap).
 ///
 /// Memory is asked for in [`new`](Self::new) and does not grow with the length of the audio, provided that frame
 /// scores are taken as they come, or not kept ([`without_frames`](Self::without_frames)).
@@ -45,7 +47,12 @@ pub struct Scorer<N> {
 #[derive(Debug)]
 struct Back<N> {
     network: N,
+    /// What is gathered for the network: a window, or a chunk.
     window: Window,
+    /// Steps before it that its scores come from, too: those that a chunk attends to.
+    steps_before: u64,
+    /// The latest step that touches lost audio, of those handed to the network.
+    last_lost: Option<u64>,
     /// Room for the scores of one window.
     scores: Vec<Scores>,
     pool: ClipMean,
@@ -104,9 +111,12 @@ impl<N: Network> Scorer<N> {
     /// Another hop and look-ahead than [`WindowPolicy::without_overlap`]; before the first chunk.
     ///
     /// # Errors
-    /// [`ScorerError::Policy`] where the model's windows cannot give them.
+    /// [`ScorerError::Policy`] where the model's windows cannot give them, [`ScorerError::NotWindowed`] where it has none.
     pub fn with_policy(mut self, policy: WindowPolicy) -> Result<Self, ScorerError<N::Error>> {
-        let window_steps = self.info().window_steps;
+        let window_steps = match self.info().policy {
+            Policy::Windowed { window_steps } => window_steps,
+            Policy::Chunked { chunk_steps, .. } => return Err(ScorerError::NotWindowed { chunk_steps }),
+        };
         if !policy.fits(window_steps) {
             let WindowPolicy { hop_steps, look_ahead_steps } = policy;
             return Err(ScorerError::Policy { hop_steps, look_ahead_steps, window_steps });
@@ -160,7 +170,7 @@ impl<N: Network> Scorer<N> {
     /// missing from a network.
     ///
     /// Time goes on; the network hears digital silence for them and needs as long as for any audio. Every frame score
-    /// whose window touches them says so ([`FrameScore::has_gap`]), and steps that do so themselves
+    /// whose window touches them (or whose chunk, or a chunk that it attends to) says so ([`FrameScore::has_gap`]), and steps that do so themselves
     /// ([`FrameScore::is_lost`]) are left out of the clip score. A step touches them if one of its samples at 16 kHz
     /// could have been another without the gap; at other rates the resampler's blocks add up to 1.5 blocks on either
     /// side.
@@ -236,9 +246,7 @@ impl<N: Network> Scorer<N> {
         self.resampler.reset();
         self.fbank.reset();
         self.gaps = Gaps::default();
-        self.back.window.reset();
-        self.back.pool = ClipMean::default();
-        self.back.ready.clear();
+        self.back.reset();
         self.num_samples = 0;
         self.num_samples_16k = 0;
         self.is_ended = false;
@@ -250,7 +258,7 @@ impl<N: Network> Scorer<N> {
     }
 
     /// The longest wait for a frame score: how many samples at the caller's rate have to be seen from the start of a
-    /// step until its score comes out. Hop, look-ahead, the 15 ms by which the last frame reaches beyond its step, and
+    /// step until its score comes out. Hop and look-ahead, or a chunk; the 15 ms by which the last frame reaches beyond its step, and
     /// the resampler's blocks.
     pub fn latency_samples(&self) -> u64 {
         let WindowPolicy { hop_steps, look_ahead_steps } = self.policy();
@@ -260,7 +268,7 @@ impl<N: Network> Scorer<N> {
         at_callers_rate + self.resampler_latency()
     }
 
-    /// How windows follow one another.
+    /// How windows follow one another; chunks do so without overlap.
     pub fn policy(&self) -> WindowPolicy {
         self.back.window.policy()
     }
@@ -315,15 +323,29 @@ impl<N: Network> Scorer<N> {
 
 impl<N: Network> Back<N> {
     fn new(network: N) -> Self {
-        let window_steps = network.info().window_steps;
-        Self {
-            window: Window::new(window_steps, WindowPolicy::without_overlap(window_steps)),
-            scores: vec![Scores::default(); window_steps],
+        let policy = network.info().policy;
+        let max_steps = policy.max_steps();
+        let mut back = Self {
+            window: Window::new(max_steps, WindowPolicy::without_overlap(max_steps)),
+            steps_before: policy.steps_before() as u64,
+            last_lost: None,
+            scores: vec![Scores::default(); max_steps],
             pool: ClipMean::default(),
-            ready: VecDeque::with_capacity(2 * window_steps),
+            ready: VecDeque::with_capacity(2 * max_steps),
             keeps_frames: true,
             network,
-        }
+        };
+        // The network may have been another scorer's.
+        back.reset();
+        back
+    }
+
+    fn reset(&mut self) {
+        self.network.reset();
+        self.window.reset();
+        self.last_lost = None;
+        self.pool = ClipMean::default();
+        self.ready.clear();
     }
 
     fn accept_frame(
@@ -334,7 +356,7 @@ impl<N: Network> Back<N> {
         if self.window.push(log_mel, is_lost) { self.score_window() } else { Ok(()) }
     }
 
-    /// Scores the whole steps of the window, however many, keeps what is its to give, and moves on.
+    /// Scores the whole steps of the window or chunk, however many, keeps what is its to give, and moves on.
     fn score_window(&mut self) -> Result<(), ScorerError<N::Error>> {
         let scored = self.window.scored_steps();
         if scored.is_empty() {
@@ -343,8 +365,11 @@ impl<N: Network> Back<N> {
         let scores = &mut self.scores[..self.window.num_steps()];
         scores.fill(Scores([f32::NAN; _]));
         self.network.score_window(self.window.features(), scores).map_err(ScorerError::Network)?;
-        let has_gap = self.window.lost_steps().contains(&true);
-        let steps = (self.window.first_step()..).zip(&*scores).zip(self.window.lost_steps());
+        let first = self.window.first_step();
+        let lost = self.window.lost_steps().iter().rposition(|is_lost| *is_lost);
+        self.last_lost = lost.map(|i| first + i as u64).or(self.last_lost);
+        let has_gap = self.last_lost.is_some_and(|step| step + self.steps_before >= first);
+        let steps = (first..).zip(&*scores).zip(self.window.lost_steps());
         for ((index, &scores), &is_lost) in steps.filter(|((index, _), _)| scored.contains(index)) {
             if !scores.0.iter().all(|s| s.is_finite()) {
                 return Err(ScorerError::BadScore { step: index });

@@ -13,10 +13,14 @@ use crate::model::Labels;
 /// The rates that this build accepts.
 const RATES_HZ: &[u32] = if cfg!(feature = "std") { &[16_000, 8_000, 44_100, 48_000] } else { &[16_000] };
 
-/// A network whose every score depends on all features of the window and on their order.
+/// A network whose every score depends on all features of the window (or, in chunks, of the clip so far) and on their order.
 #[derive(Debug)]
 struct Hash {
     info: ModelInfo,
+    /// Of all chunks of the clip; windows leave it alone.
+    carried: u64,
+    /// After a short chunk nothing may come but `reset`.
+    is_ended: bool,
     /// Which call fails, if any.
     fails_at: Option<usize>,
     gives_nan: bool,
@@ -43,7 +47,7 @@ impl Network for Hash {
 
     fn score_window(&mut self, features: &[f32], scores: &mut [Scores]) -> Result<(), Broken> {
         assert_eq!(features.len(), scores.len() * FRAMES_PER_STEP * NUM_MEL_BINS);
-        assert!((1..=self.info.window_steps).contains(&scores.len()));
+        assert!((1..=self.info.policy.max_steps()).contains(&scores.len()) && !self.is_ended);
         assert!(features.iter().all(|x| x.is_finite()), "a leak from outside the window");
         self.num_calls += 1;
         if self.fails_at == Some(self.num_calls) {
@@ -53,7 +57,10 @@ impl Network for Hash {
         let fnv = |seed: u64, values: &[f32]| {
             values.iter().fold(seed, |h, x| (h ^ u64::from(x.to_bits())).wrapping_mul(0x100_0000_01b3))
         };
-        let whole = fnv(0xcbf2_9ce4_8422_2325, features);
+        let whole = fnv(self.carried, features);
+        if let Policy::Chunked { chunk_steps, .. } = self.info.policy {
+            (self.carried, self.is_ended) = (whole, scores.len() < chunk_steps);
+        }
         for (step, scores) in features.chunks(FRAMES_PER_STEP * NUM_MEL_BINS).zip(scores) {
             let hash = fnv(whole, step);
             *scores = Scores(core::array::from_fn(|axis| {
@@ -62,23 +69,52 @@ impl Network for Hash {
         }
         Ok(())
     }
+
+    fn reset(&mut self) {
+        (self.carried, self.is_ended) = (FNV_BASIS, false);
+    }
 }
 
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
 fn network(window_steps: usize) -> Hash {
+    network_of(Policy::Windowed { window_steps })
+}
+
+fn network_of(policy: Policy) -> Hash {
     let info = ModelInfo {
         id: "hash".into(),
         version: "1".into(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps,
+        policy,
         labels: Labels::Proxy,
         run_hash: "00".into(),
     };
-    Hash { info, fails_at: None, gives_nan: false, num_calls: 0 }
+    Hash { info, carried: FNV_BASIS, is_ended: false, fails_at: None, gives_nan: false, num_calls: 0 }
 }
 
 fn scorer(sample_rate_hz: u32, num_channels: usize) -> Scorer<Hash> {
     Scorer::new(network(7), AudioSpec { sample_rate_hz, num_channels }).unwrap()
+}
+
+/// One of the ways in which a scorer hears.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// In windows of 7 steps.
+    Windows(WindowPolicy),
+    Chunks(Policy),
+}
+
+impl Way {
+    fn scorer(self, sample_rate_hz: u32, num_channels: usize) -> Scorer<Hash> {
+        match self {
+            Self::Windows(policy) => scorer(sample_rate_hz, num_channels).with_policy(policy).unwrap(),
+            Self::Chunks(policy) => {
+                Scorer::new(network_of(policy), AudioSpec { sample_rate_hz, num_channels }).unwrap()
+            }
+        }
+    }
 }
 
 fn noise(len: usize) -> Vec<f32> {
@@ -113,13 +149,13 @@ proptest! {
     fn cuts_change_nothing(
         sample_rate_hz in any_rate(),
         num_channels in 1usize..4,
-        policy in policies(),
+        way in ways(),
         len in 0usize..120_000,
         cuts in prop::collection::vec(1usize..100_000, 0..8),
         small_cuts in prop::collection::vec(1usize..700, 0..40),
     ) {
         let signal = noise(len / num_channels * num_channels);
-        let new = || scorer(sample_rate_hz, num_channels).with_policy(policy).unwrap();
+        let new = || way.scorer(sample_rate_hz, num_channels);
         let whole = run(&mut new(), &signal, &[]);
         let cuts: Vec<usize> = small_cuts.into_iter().chain(cuts).map(|c| c * num_channels).collect();
         let mut reused = new();
@@ -145,8 +181,29 @@ proptest! {
     }
 
     #[test]
-    fn no_frame_is_later_than_announced(sample_rate_hz in any_rate(), policy in policies()) {
-        let mut scorer = scorer(sample_rate_hz, 1).with_policy(policy).unwrap();
+    fn each_chunk_is_scored_once_after_those_before(
+        chunk_steps in 1usize..=7,
+        num_steps in 1usize..40,
+        rest in 0usize..2560,
+    ) {
+        let policy = Policy::Chunked { chunk_steps, left_steps: 3 };
+        let signal = noise(num_steps * STEP_SAMPLES + 240 + rest);
+        let (frames, clip) = run(&mut Way::Chunks(policy).scorer(16_000, 1), &signal, &[]);
+        let (features, mut network) = (normalised_fbank(&signal), network_of(policy));
+        let mut expected = vec![Scores::default(); num_steps];
+        let features = features.chunks(chunk_steps * FRAMES_PER_STEP * NUM_MEL_BINS);
+        for (scores, features) in expected.chunks_mut(chunk_steps).zip(features) {
+            let num_values = scores.len() * FRAMES_PER_STEP * NUM_MEL_BINS;
+            network.score_window(&features[..num_values], scores).unwrap();
+        }
+        prop_assert_eq!(frames.iter().map(|f| f.scores).collect::<Vec<_>>(), expected);
+        prop_assert!(frames.iter().enumerate().all(|(i, f)| f.index == i as u64 && !f.has_gap && !f.is_lost));
+        prop_assert_eq!(clip.map(|c| c.num_steps), Ok(num_steps as u64));
+    }
+
+    #[test]
+    fn no_frame_is_later_than_announced(sample_rate_hz in any_rate(), way in ways()) {
+        let mut scorer = way.scorer(sample_rate_hz, 1);
         let latency = scorer.latency_samples();
         let step = u64::from(sample_rate_hz) * STEP_SAMPLES as u64;
         let (mut num_frames, mut longest) = (0, 0);
@@ -170,10 +227,10 @@ proptest! {
     #[test]
     fn gaps_are_silence_with_a_mark(
         sample_rate_hz in any_rate(),
-        policy in policies(),
+        way in ways(),
         parts in prop::collection::vec((0usize..30_000, 0usize..9_000), 1..5),
     ) {
-        let new = || scorer(sample_rate_hz, 2).with_policy(policy).unwrap();
+        let new = || way.scorer(sample_rate_hz, 2);
         let (mut marked, mut silent, mut noisy) = (new(), new(), new());
         for (i, (num_samples, num_lost)) in parts.into_iter().enumerate() {
             let audio = noise(2 * num_samples + i)[i..].to_vec();
@@ -187,10 +244,24 @@ proptest! {
         let (silent, _) = run(&mut silent, &[], &[]);
         let (noisy, _) = run(&mut noisy, &[], &[]);
         prop_assert_eq!(frames.len(), silent.len());
-        for ((frame, silent), noisy) in frames.iter().zip(&silent).zip(&noisy) {
+        // What a chunk carries is no longer the same after the first gap.
+        let num_apart = match way {
+            Way::Windows(_) => frames.len(),
+            Way::Chunks(_) => frames.iter().position(|f| f.has_gap).unwrap_or(frames.len()),
+        };
+        for (i, ((frame, silent), noisy)) in frames.iter().zip(&silent).zip(&noisy).enumerate() {
             prop_assert_eq!((frame.index, frame.scores), (silent.index, silent.scores));
-            prop_assert!(frame.has_gap || frame.scores == noisy.scores, "{} hears the gap", frame.index);
+            let is_deaf = i >= num_apart || frame.has_gap || frame.scores == noisy.scores;
+            prop_assert!(is_deaf, "{} hears the gap", frame.index);
             prop_assert!(frame.has_gap || !frame.is_lost);
+        }
+        if let Way::Chunks(policy) = way {
+            let lost = frames.iter().map(|f| f.is_lost).collect::<Vec<_>>();
+            for (i, frame) in frames.iter().enumerate() {
+                let chunk = i / policy.max_steps() * policy.max_steps();
+                let heard = chunk.saturating_sub(policy.steps_before())..(chunk + policy.max_steps()).min(lost.len());
+                prop_assert_eq!(frame.has_gap, lost[heard].contains(&true), "{}", i);
+            }
         }
         let kept: Vec<f64> = frames.iter().filter(|f| !f.is_lost).map(|f| f64::from(f.scores.0[1])).collect();
         match clip {
@@ -215,11 +286,23 @@ fn any_rate() -> impl Strategy<Value = u32> {
     prop_oneof![3 => prop::sample::select(RATES_HZ), 1 => other]
 }
 
+/// One of each kind.
+const WAYS: [Way; 2] = [
+    Way::Windows(WindowPolicy { hop_steps: 3, look_ahead_steps: 2 }),
+    Way::Chunks(Policy::Chunked { chunk_steps: 4, left_steps: 5 }),
+];
+
 /// All that windows of 7 steps allow.
 fn policies() -> impl Strategy<Value = WindowPolicy> {
     (1usize..=7)
         .prop_flat_map(|hop_steps| (Just(hop_steps), 0..=7 - hop_steps))
         .prop_map(|(hop_steps, look_ahead_steps)| WindowPolicy { hop_steps, look_ahead_steps })
+}
+
+fn ways() -> impl Strategy<Value = Way> {
+    let chunks = (1usize..=7, 0usize..=15);
+    let chunks = chunks.prop_map(|(chunk_steps, left_steps)| Policy::Chunked { chunk_steps, left_steps });
+    prop_oneof![policies().prop_map(Way::Windows), chunks.prop_map(Way::Chunks)]
 }
 
 /// The score of step `i` by the words of docs/SPEC.md, from the features of the whole clip.
@@ -238,17 +321,21 @@ fn score_by_definition(features: &[f32], policy: WindowPolicy, num_steps: usize,
 #[test]
 fn a_minute_at_a_time_equals_small_chunks() {
     let signal = noise(130 * 16_000);
-    let new = || scorer(16_000, 1).with_policy(WindowPolicy { hop_steps: 3, look_ahead_steps: 2 }).unwrap();
-    let whole = run(&mut new(), &signal, &[60 * 16_000, 60 * 16_000]);
-    assert_eq!(run(&mut new(), &signal, &[160; 13_000]), whole);
+    for way in WAYS {
+        let whole = run(&mut way.scorer(16_000, 1), &signal, &[60 * 16_000, 60 * 16_000]);
+        assert_eq!(run(&mut way.scorer(16_000, 1), &signal, &[160; 13_000]), whole);
+    }
 }
 
 #[test]
 fn two_scorers_share_nothing() {
     let (one, two) = (noise(50_000), noise(90_000)[40_000..].to_vec());
-    let policy = WindowPolicy { hop_steps: 2, look_ahead_steps: 1 };
-    let new = || scorer(16_000, 1).with_policy(policy).unwrap();
-    let alone = [run(&mut new(), &one, &[]), run(&mut new(), &two, &[])];
+    WAYS.into_iter().for_each(|way| share_nothing(way, &one, &two));
+}
+
+fn share_nothing(way: Way, one: &[f32], two: &[f32]) {
+    let new = || way.scorer(16_000, 1);
+    let alone = [run(&mut new(), one, &[]), run(&mut new(), two, &[])];
     assert_ne!(alone[0], alone[1]);
     let mut both = [new(), new()];
     let mut together = [Vec::new(), Vec::new()];
@@ -272,6 +359,37 @@ fn policies_that_windows_cannot_give_are_refused() {
         let expected = ScorerError::Policy { hop_steps, look_ahead_steps, window_steps: 7 };
         assert_eq!(refused.err(), Some(expected));
     }
+    let chunked = Scorer::new(network_of(Policy::Chunked { chunk_steps: 6, left_steps: 0 }), AudioSpec::MONO_16K);
+    let refused = chunked.unwrap().with_policy(WindowPolicy::without_overlap(6));
+    assert_eq!(refused.err(), Some(ScorerError::NotWindowed { chunk_steps: 6 }));
+}
+
+#[test]
+fn a_network_that_comes_from_another_clip_is_as_new() {
+    let policy = Policy::Chunked { chunk_steps: 2, left_steps: 2 };
+    let signal = noise(30_000);
+    let expected = run(&mut Way::Chunks(policy).scorer(16_000, 1), &signal, &[]);
+    let mut used = Way::Chunks(policy).scorer(16_000, 1);
+    used.accept_waveform(&noise(20_000)).unwrap();
+    let mut again = Scorer::new(used.into_network(), AudioSpec::MONO_16K).unwrap();
+    assert_eq!(run(&mut again, &signal, &[]), expected);
+}
+
+#[test]
+fn a_chunked_model_flags_the_chunks_that_attend_to_a_gap() {
+    let way = Way::Chunks(Policy::Chunked { chunk_steps: 2, left_steps: 3 });
+    let mut scorer = way.scorer(16_000, 1);
+    // Step 9 covers samples 23,040 to 25,840, step 8 ends at 23,280.
+    scorer.accept_waveform(&noise(23_300)).unwrap();
+    scorer.gap(100).unwrap();
+    let (frames, clip) = run(&mut scorer, &noise(40_000), &[]);
+    let lost: Vec<u64> = frames.iter().filter(|f| f.is_lost).map(|f| f.index).collect();
+    let flagged: Vec<u64> = frames.iter().filter(|f| f.has_gap).map(|f| f.index).collect();
+    assert_eq!((lost, flagged), (vec![9], vec![8, 9, 10, 11, 12, 13]));
+    assert_eq!(clip.unwrap().num_steps, frames.len() as u64 - 1);
+    scorer.reset();
+    let (frames, _) = run(&mut scorer, &noise(40_000), &[]);
+    assert!(frames.iter().all(|f| !f.has_gap && !f.is_lost), "reset forgets the gap");
 }
 
 #[test]

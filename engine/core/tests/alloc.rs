@@ -3,7 +3,7 @@
 
 use core::convert::Infallible;
 
-use aesa::{AudioSpec, Labels, ModelInfo, Network, Scorer, Scores, WindowPolicy};
+use aesa::{AudioSpec, Labels, ModelInfo, Network, Policy, Scorer, Scores, WindowPolicy};
 use allocation_counter::measure;
 
 struct Constant(ModelInfo);
@@ -33,7 +33,7 @@ fn streaming_allocates_nothing() {
             version: "1".into(),
             target_mean: [5.0; 4],
             target_std: [1.0; 4],
-            window_steps: 62,
+            policy: Policy::Windowed { window_steps: 62 },
             labels: Labels::Proxy,
             run_hash: "0".into(),
         };

@@ -1,7 +1,8 @@
 //! The ONNX file: parsed and checked before tract sees it.
 
+use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_POLICY, ModelInfo, ModelInfoError};
 use aesa::score::NUM_AXES;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -53,6 +54,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     }
     let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
         .map_err(TractError::Info)?;
+    check_policy(info.policy)?;
     for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(graph)))] {
         if actual.is_none() || find(key) != actual.as_deref() {
             return Err(TractError::Hash { key });
@@ -68,6 +70,18 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     check_interface(&inputs, &outputs)?;
     let opset = proto.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
     Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, proto })
+}
+
+/// The graph knows nothing of the window before.
+fn check_policy(policy: Policy) -> Result<(), TractError> {
+    match policy {
+        Policy::Windowed { .. } => Ok(()),
+        Policy::Chunked { .. } => Err(TractError::Info(ModelInfoError::Unsupported {
+            key: KEY_POLICY,
+            expected: "windowed".to_string(),
+            actual: policy.name().to_string(),
+        })),
+    }
 }
 
 /// The input and the outputs must be there, with the shapes that the engine feeds and reads.

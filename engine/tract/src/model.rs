@@ -82,7 +82,7 @@ impl TractModel {
                 .with_outputs_by_name(OUTPUTS)
         })
         .map_err(|cause| TractError::Build { cause })?;
-        let window = build(&network, file.info.window_steps)?;
+        let window = build(&network, file.info.policy.max_steps())?;
         let max_tails = MAX_TAILS_BYTES / (4 * file.num_parameters.max(1));
         let inner = Inner {
             info: file.info,
@@ -142,7 +142,7 @@ impl TractModel {
 
     /// The plan for windows of `num_steps`, which is 1 to the model's window.
     pub(crate) fn plan(&self, num_steps: usize) -> Result<Arc<Plan>, TractError> {
-        if num_steps == self.inner.info.window_steps {
+        if num_steps == self.inner.info.policy.max_steps() {
             return Ok(self.inner.window.clone());
         }
         // A panic elsewhere cannot leave the list half changed.

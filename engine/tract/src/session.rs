@@ -26,7 +26,7 @@ impl TractSession {
     }
 
     fn check_features(&self, features: &[f32], num_steps: usize) -> Result<(), TractError> {
-        let window_steps = self.model.info().window_steps;
+        let window_steps = self.model.info().policy.max_steps();
         let fits = features.len() == num_steps * FRAMES_PER_STEP * NUM_MEL_BINS;
         if !fits || num_steps == 0 || num_steps > window_steps {
             return Err(TractError::WindowSize { num_features: features.len(), num_steps, window_steps });

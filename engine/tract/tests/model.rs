@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use aesa::Policy;
 use aesa::encoder::Network;
 use aesa::model::ModelInfoError;
 use aesa::score::Scores;
@@ -69,7 +70,8 @@ fn refusal(bytes: &[u8]) -> TractError {
 #[test]
 fn a_model_tells_what_it_is() {
     let model = model();
-    assert_eq!((model.info().id.as_str(), model.info().window_steps), ("tiny", 62));
+    let windows = Policy::Windowed { window_steps: 62 };
+    assert_eq!((model.info().id.as_str(), model.info().policy), ("tiny", windows));
     assert_eq!(model.num_bytes(), model_bytes().len() as u64);
     assert_eq!(model.opset(), 17);
     assert_eq!(model.inputs()[0].to_string(), "fbank f32[1, num_frames, 128]");

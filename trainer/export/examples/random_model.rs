@@ -1,6 +1,6 @@
 //! Writes a model with random weights, to try runtimes with: `random_model tiny|starter|base [random.onnx]`.
 
-use aesa::model::{Labels, ModelInfo};
+use aesa::{Labels, ModelInfo, Policy};
 use aesa_export::{EncoderConfig, ExportOptions, ModelConfig, random_tensors, write_onnx_with};
 use anyhow::{Context, bail};
 
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
         version: "0".to_string(),
         target_mean: [5.0; 4],
         target_std: [1.0; 4],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "0".to_string(),
     };

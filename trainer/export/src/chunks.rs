@@ -1,7 +1,8 @@
 //! The chunked policy of a file: docs/SPEC.md, "Windows and streams".
 
+use aesa::Policy;
 use aesa::encoder::TOKENS_PER_STEP;
-use aesa::model::{KEY_POLICY, ModelInfo};
+use aesa::model::{KEY_WINDOW_STEPS, ModelInfo};
 
 /// The chunked policy: docs/SPEC.md, "Windows and streams".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +21,16 @@ impl ChunkPolicy {
     }
 }
 
-/// A model's metadata, with chunks in place of windows where there are any.
-pub(crate) fn policy_metadata(info: &ModelInfo, chunks: Option<ChunkPolicy>) -> Vec<(String, String)> {
-    let mut pairs = info.to_pairs();
-    if let Some(chunks) = chunks {
-        let policy = pairs.iter_mut().filter(|(key, _)| key == KEY_POLICY);
-        policy.for_each(|(_, value)| *value = "chunked".to_string());
-        pairs.push((KEY_CHUNK_STEPS.to_string(), chunks.chunk_steps.to_string()));
-        pairs.push((KEY_LEFT_STEPS.to_string(), chunks.left_steps.to_string()));
+/// How a file hears a clip: in chunks, if asked for, else as the model was made to.
+pub(crate) fn policy_of(info: &ModelInfo, chunks: Option<ChunkPolicy>) -> Policy {
+    chunks.map_or(info.policy, |c| Policy::Chunked { chunk_steps: c.chunk_steps, left_steps: c.left_steps })
+}
+
+/// A model's metadata under a file's own policy; a chunked one's windows are those it was trained in.
+pub(crate) fn policy_metadata(info: &ModelInfo, policy: Policy) -> Vec<(String, String)> {
+    let mut pairs = ModelInfo { policy, ..info.clone() }.to_pairs();
+    if let (Policy::Windowed { window_steps }, Policy::Chunked { .. }) = (info.policy, policy) {
+        pairs.push((KEY_WINDOW_STEPS.to_string(), window_steps.to_string()));
     }
     pairs
 }
-
-/// Metadata key: steps of a chunk.
-pub const KEY_CHUNK_STEPS: &str = "aesa.chunk_steps";
-
-/// Metadata key: steps before its chunk that a token sees, at least.
-pub const KEY_LEFT_STEPS: &str = "aesa.left_steps";

@@ -1,5 +1,6 @@
 //! Sizes of the network, as stored in a model's `config.toml` and in a training run.
 
+use aesa::Policy;
 use aesa::model::{Labels, ModelInfo};
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +127,7 @@ pub fn tiny_info() -> ModelInfo {
         version: "3".into(),
         target_mean: [5.0, 4.5, 3.0, 6.25],
         target_std: [1.0, 0.5, 2.0, 1.5],
-        window_steps: 62,
+        policy: Policy::Windowed { window_steps: 62 },
         labels: Labels::Proxy,
         run_hash: "ab".into(),
     }

@@ -14,7 +14,7 @@
 //! scores one chunk after another: `past.rs` adds what is carried between them as inputs and outputs.
 //!
 //! ```
-//! use aesa::model::{Labels, ModelInfo};
+//! use aesa::{Labels, ModelInfo, Policy};
 //! use aesa_export::{random_tensors, write_onnx, ModelConfig};
 //!
 //! let config = ModelConfig::tiny();
@@ -23,7 +23,7 @@
 //!     version: "1".into(),
 //!     target_mean: [5.0; 4],
 //!     target_std: [1.0; 4],
-//!     window_steps: 62,
+//!     policy: Policy::Windowed { window_steps: 62 },
 //!     labels: Labels::Proxy,
 //!     run_hash: String::new(),
 //! };
@@ -48,7 +48,7 @@ mod past;
 mod tensors;
 
 pub use aesa_file::Storage;
-pub use chunks::{ChunkPolicy, KEY_CHUNK_STEPS, KEY_LEFT_STEPS};
+pub use chunks::ChunkPolicy;
 pub use config::{EncoderConfig, HeadConfig, ModelConfig, tiny_info};
 pub use error::ExportError;
 pub use native::{AesaOptions, write_aesa};

@@ -7,11 +7,11 @@
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
 use aesa::native::format::{Kind, Sizes, flag};
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Model, Policy};
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
 use crate::aesa_file::{AesaFile, Storage};
-use crate::chunks::{ChunkPolicy, policy_metadata};
+use crate::chunks::{ChunkPolicy, policy_metadata, policy_of};
 use crate::config::ModelConfig;
 use crate::encoder::{bias_table, head_gates, weight_normed};
 use crate::error::ExportError;
@@ -26,7 +26,7 @@ use crate::tensors::Tensors;
 pub struct AesaOptions {
     /// How weights are stored.
     pub storage: Storage,
-    /// Chunks in place of windows.
+    /// Chunks in place of the policy that the metadata name.
     pub chunks: Option<ChunkPolicy>,
 }
 
@@ -53,16 +53,17 @@ pub fn write_aesa(
         writer.block(layer)?;
     }
     writer.head()?;
-    let mut metadata = policy_metadata(info, options.chunks);
+    let policy = policy_of(info, options.chunks);
+    let mut metadata = policy_metadata(info, policy);
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
-    let file = writer.file.finish(&sizes(config, info, options), &metadata);
+    let file = writer.file.finish(&sizes(config, policy, options), &metadata);
     match Model::from_bytes(&AlignedBytes::from(file.as_slice())) {
         Ok(_) => Ok(file),
         Err(error) => Err(ExportError::Native(error)),
     }
 }
 
-fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes {
+fn sizes(config: &ModelConfig, policy: Policy, options: &AesaOptions) -> Sizes {
     let (e, h) = (&config.encoder, &config.head);
     let flags = [
         (e.gru_rel_pos && e.relative_position_embedding, flag::GATED),
@@ -72,6 +73,10 @@ fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes
         (options.storage == Storage::Int8, flag::HALF_CACHE),
     ];
     let steps = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
+    let [window_steps, chunk_steps, left_steps] = match policy {
+        Policy::Windowed { window_steps } => [steps(window_steps), 0, 0],
+        Policy::Chunked { chunk_steps, left_steps } => [0, steps(chunk_steps), steps(left_steps)],
+    };
     Sizes {
         embed_dim: e.embed_dim as u32,
         width: e.encoder_embed_dim as u32,
@@ -87,9 +92,9 @@ fn sizes(config: &ModelConfig, info: &ModelInfo, options: &AesaOptions) -> Sizes
         lstm_layers: h.lstm_layers as u32,
         shared: h.shared_dim as u32,
         branch_heads: h.attention_heads as u32,
-        window_steps: if options.chunks.is_some() { 0 } else { steps(info.window_steps) },
-        chunk_steps: options.chunks.map_or(0, |chunks| steps(chunks.chunk_steps)),
-        left_steps: options.chunks.map_or(0, |chunks| steps(chunks.left_steps)),
+        window_steps,
+        chunk_steps,
+        left_steps,
     }
 }
 

@@ -4,11 +4,12 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
+use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
 use aesa::score::NUM_AXES;
 
-use crate::chunks::{ChunkPolicy, policy_metadata};
+use crate::chunks::{ChunkPolicy, policy_metadata, policy_of};
 use crate::config::ModelConfig;
 use crate::encoder::encoder;
 use crate::error::ExportError;
@@ -33,7 +34,8 @@ pub struct ExportOptions {
 /// Tensors beyond those that [`parameters`] lists are ignored.
 ///
 /// # Errors
-/// [`ExportError`] if the sizes contradict each other, or a tensor is missing, of another shape, or not finite.
+/// [`ExportError`] if the sizes contradict each other, a tensor is missing, of another shape, or not finite, or the
+/// metadata's policy is chunked.
 pub fn write_onnx(config: &ModelConfig, tensors: &Tensors, info: &ModelInfo) -> Result<Vec<u8>, ExportError> {
     write_onnx_with(config, tensors, info, &ExportOptions::default())
 }
@@ -48,12 +50,15 @@ pub fn write_onnx_with(
     info: &ModelInfo,
     options: &ExportOptions,
 ) -> Result<Vec<u8>, ExportError> {
+    if matches!(info.policy, Policy::Chunked { .. }) {
+        return Err(ExportError::Windowed);
+    }
     let mut num_parameters = 0;
     for p in parameters(config)? {
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();
     }
     let graph = graph(config, tensors, options)?;
-    let mut metadata = policy_metadata(info, options.chunks);
+    let mut metadata = policy_metadata(info, policy_of(info, options.chunks));
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
     metadata.push((KEY_WEIGHTS_SHA256.to_string(), weights_sha256(&graph)));
     metadata.push((KEY_FILE_SHA256.to_string(), "0".repeat(HASH_DIGITS)));

@@ -1,6 +1,7 @@
 //! Once there is a stream, the native engine asks for no memory, and neither does loading a model.
 
 use aesa::native::{AlignedBytes, Model};
+use aesa::{AudioSpec, Scorer};
 use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
 use allocation_counter::measure;
 
@@ -25,6 +26,30 @@ fn chunks_allocate_nothing() {
                 stream.finish(|_| num_steps += 1);
             });
             assert_eq!((num_steps, allocated.count_total), (250, 0), "{storage:?} {chunks:?}");
+            let model = Model::from_bytes(&bytes).unwrap();
+            for sample_rate_hz in [16_000, 44_100] {
+                let (num_steps, allocated) = behind_a_scorer(&model, sample_rate_hz);
+                assert!(num_steps > 100, "{num_steps}");
+                assert_eq!(allocated, 0, "{storage:?} {chunks:?} {sample_rate_hz} Hz");
+            }
         }
     }
+}
+
+/// Frames and allocations of half a minute of audio with a gap, once the scorer is there.
+fn behind_a_scorer(model: &Model<'_>, sample_rate_hz: u32) -> (usize, u64) {
+    let spec = AudioSpec { sample_rate_hz, num_channels: 2 };
+    let mut scorer =
+        Scorer::new(model.session().expect("its metadata can be read"), spec).expect("a known rate");
+    let audio: Vec<f32> = (0..4410).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
+    let mut num_steps = 0;
+    let allocated = measure(|| {
+        for i in 0..30 * sample_rate_hz / 2205 {
+            scorer.accept_waveform(&audio).expect("finite audio");
+            scorer.gap(if i == 100 { 1000 } else { 0 }).expect("the clip has not ended");
+            num_steps += core::iter::from_fn(|| scorer.next_frame()).count();
+        }
+        scorer.finish().expect("a long clip");
+    });
+    (num_steps, allocated.count_total)
 }

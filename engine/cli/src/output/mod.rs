@@ -68,7 +68,7 @@ impl Provenance {
             version: info.version.clone(),
             run_hash: info.run_hash.clone(),
             policy: policy.map_or_else(|| "windowed".to_string(), |(_, value)| value.clone()),
-            window_steps: info.window_steps,
+            window_steps: info.policy.max_steps(),
             labels: info.labels,
         }
     }

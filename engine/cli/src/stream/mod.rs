@@ -93,7 +93,7 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
     }
     let model = default_model::load(args.model.as_deref())?;
     let provenance = Provenance::new(&model);
-    let window_steps = model.info().window_steps;
+    let window_steps = model.info().policy.max_steps();
     let hop_s = args.hop.unwrap_or(WindowPolicy::without_overlap(window_steps).hop_s());
     let policy = WindowPolicy::from_seconds(hop_s, args.look_ahead);
     let scorer = Scorer::new(model.session(), source.spec())?.with_policy(policy)?;

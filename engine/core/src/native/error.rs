@@ -93,6 +93,16 @@ pub enum StreamError {
         /// Which number of those handed over.
         index: usize,
     },
+    /// A [`Session`](super::Session)'s window or chunk: features and scores that do not fit each other or the model. Nothing
+    /// of them was taken.
+    WindowSize {
+        /// Numbers in the features.
+        num_features: usize,
+        /// Entries for scores.
+        num_steps: usize,
+        /// The most steps at once.
+        max_steps: usize,
+    },
 }
 
 impl fmt::Display for StreamError {
@@ -101,6 +111,10 @@ impl fmt::Display for StreamError {
             Self::Memory { needed, actual } => write!(f, "memory for {actual} numbers; the model needs {needed}"),
             Self::IncompleteFrame { num_values } => write!(f, "{num_values} features are not whole frames of 128"),
             Self::NotFinite { index } => write!(f, "feature {index} is not a finite number"),
+            Self::WindowSize { num_features, num_steps, max_steps } => write!(
+                f,
+                "{num_features} features do not make {num_steps} steps of 16 x 128 (1 to {max_steps} at once)"
+            ),
         }
     }
 }

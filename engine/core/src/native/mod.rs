@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  normalised fbank [frames, 128]
+//!    |  session.rs: what a scorer sees of it (feature `alloc`)
 //!    |  stream.rs: fills steps and chunks, owns the state
 //!  patch.rs      16x16 patches to tokens                        [8 per step, width]
 //!  position.rs   what a token hears of its neighbours           state: taps/2 tokens
@@ -27,6 +28,7 @@
 //! stream.finish(|scores| println!("{scores:?}"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//! A [`Scorer`](crate::Scorer) does the rest where there is a heap: it takes audio of any rate and cut over a [`Session`].
 
 #[cfg(feature = "alloc")]
 mod aligned;
@@ -37,6 +39,9 @@ mod shape;
 #[rustfmt::skip]
 mod model;
 mod table;
+#[cfg(feature = "alloc")]
+#[rustfmt::skip]
+mod session;
 #[rustfmt::skip]
 mod stream;
 mod patch;
@@ -58,5 +63,9 @@ mod memory;
 pub use aligned::AlignedBytes;
 pub use error::{ModelError, StreamError};
 pub use model::{MemoryRequired, Model};
-pub use shape::{MAX_LAYERS, MAX_LSTM_LAYERS, Policy};
+#[cfg(feature = "alloc")]
+pub use session::Session;
+pub use shape::{MAX_LAYERS, MAX_LSTM_LAYERS};
 pub use stream::Stream;
+
+pub use crate::policy::Policy;

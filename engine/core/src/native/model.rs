@@ -10,17 +10,20 @@ use aesa_kernels::Matrix;
 use super::block::Block;
 use super::error::{ModelError, StreamError};
 use super::format::{
-    self, ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, Kind, MAGIC, NUM_SIZES, Sizes, checksum, offset,
+    self, ENTRY_BYTES, Entry, FORMAT_VERSION, HEADER_BYTES, Kind, MAGIC, NUM_SIZES, Sizes, checksum, dtype, offset,
 };
 use super::head::{Head, push};
 use super::memory::Layout;
 use super::patch::PatchEmbedding;
 use super::position::PositionConv;
-use super::shape::{MAX_LAYERS, Policy, Shape};
+#[cfg(feature = "alloc")]
+use super::session::Session;
+use super::shape::{MAX_LAYERS, Shape};
 use super::stream::Stream;
 use super::table::Table;
 #[cfg(feature = "alloc")]
 use crate::model::{KEY_POLICY, ModelInfo, ModelInfoError};
+use crate::policy::Policy;
 
 /// An AESA-Net whose weights stay where the file's bytes are: in flash, in a memory map, in a `Vec`.
 ///
@@ -38,6 +41,7 @@ pub struct Model<'a> {
     pub(crate) head: Head<'a>,
     metadata: &'a [u8],
     num_bytes: usize,
+    is_int8: bool,
 }
 
 /// What a model takes.
@@ -97,12 +101,19 @@ impl<'a> Model<'a> {
         }
         let head = Head::read(&mut table, &shape)?;
         table.finish()?;
-        Ok(Self { shape, layout, patch, position, position_bias, blocks, head, metadata, num_bytes: file.len() })
+        let (num_bytes, entries) = (file.len(), entries.as_chunks::<ENTRY_BYTES>().0);
+        let is_int8 = entries.iter().filter_map(Entry::from_bytes).any(|entry| entry.dtype == dtype::I8);
+        Ok(Self { shape, layout, patch, position, position_bias, blocks, head, metadata, num_bytes, is_int8 })
     }
 
     /// How the model hears a clip.
     pub fn policy(&self) -> Policy {
         self.shape.policy
+    }
+
+    /// Whether linear maps are computed in int8; else all is f32.
+    pub fn is_int8(&self) -> bool {
+        self.is_int8
     }
 
     /// What the model takes: flash for the file, RAM for each stream.
@@ -120,12 +131,24 @@ impl<'a> Model<'a> {
     /// The metadata, checked: the model belongs to this engine and its front end.
     ///
     /// # Errors
-    /// [`ModelInfoError`], as [`ModelInfo::from_pairs`].
+    /// [`ModelInfoError`], as [`ModelInfo::from_pairs`]; [`ModelInfoError::Contradiction`] where they name another policy
+    /// than the header.
     #[cfg(feature = "alloc")]
     pub fn info(&self) -> Result<ModelInfo, ModelInfoError> {
-        // The header names the policy that this engine follows; `ModelInfo` knows windows only.
-        let known = |(key, value)| if key == KEY_POLICY { (key, "windowed") } else { (key, value) };
-        ModelInfo::from_pairs(self.metadata().map(known))
+        let info = ModelInfo::from_pairs(self.metadata())?;
+        match info.policy == self.policy() {
+            true => Ok(info),
+            false => Err(ModelInfoError::Contradiction { key: KEY_POLICY }),
+        }
+    }
+
+    /// What a [`Scorer`](crate::Scorer) asks of a network, in memory of its own; sessions share the model's weights.
+    ///
+    /// # Errors
+    /// As [`info`](Self::info).
+    #[cfg(feature = "alloc")]
+    pub fn session(&self) -> Result<Session<'_>, ModelInfoError> {
+        Ok(Session::new(self.info()?, self.stream()))
     }
 
     /// A stream in memory of its own.

@@ -3,23 +3,7 @@
 use super::error::ModelError;
 use super::format::{Sizes, flag};
 use crate::encoder::TOKENS_PER_STEP;
-
-/// How a model was made to hear a clip: docs/SPEC.md, "Windows and streams".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// Windows of up to this many steps, each scored alone.
-    Windowed {
-        /// Steps of a window.
-        window_steps: usize,
-    },
-    /// Chunks on one grid; state is carried from chunk to chunk.
-    Chunked {
-        /// Steps of a chunk.
-        chunk_steps: usize,
-        /// Steps before its chunk that a token sees, rounded up to whole chunks.
-        left_steps: usize,
-    },
-}
+use crate::policy::Policy;
 
 /// Sizes that hold together: everything here may be used without another check.
 #[derive(Clone, Copy, Debug)]

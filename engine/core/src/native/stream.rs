@@ -7,9 +7,9 @@ use super::error::StreamError;
 use super::head::HeadPast;
 use super::memory::{Scratch, State};
 use super::model::Model;
-use super::shape::Policy;
 use crate::encoder::TOKENS_PER_STEP;
 use crate::fbank::NUM_MEL_BINS;
+use crate::policy::Policy;
 use crate::score::{FRAMES_PER_STEP, Scores};
 
 /// Turns normalised fbank frames into scores, a chunk (or, for windowed models, a window) at a time.

@@ -1,7 +1,8 @@
 //! Damaged and foreign files: an error, never a panic.
 
+use aesa::model::{ModelInfo, ModelInfoError};
 use aesa::native::format::{ENTRY_BYTES, HEADER_BYTES, checksum, offset};
-use aesa::native::{AlignedBytes, Model, ModelError};
+use aesa::native::{AlignedBytes, Model, ModelError, Policy};
 use aesa_export::{
     EncoderConfig, ExportError, HeadConfig, KEY_NUM_PARAMETERS, ModelConfig, Storage, tiny_info, write_aesa,
 };
@@ -178,10 +179,15 @@ fn each_refusal_says_why() {
 #[test]
 fn metadata_says_what_the_file_is() {
     let config = smallest();
-    for chunks in [None, Some((6, 12))] {
-        let file = file(&config, Storage::Int8, chunks);
+    for (storage, chunks) in [(Storage::F32, None), (Storage::Int8, Some((6, 12)))] {
+        let file = file(&config, storage, chunks);
         let model = Model::from_bytes(&file).unwrap();
-        assert_eq!(model.info().unwrap(), tiny_info());
+        let policy = match chunks {
+            None => tiny_info().policy,
+            Some((chunk_steps, left_steps)) => Policy::Chunked { chunk_steps, left_steps },
+        };
+        assert_eq!(model.info().unwrap(), ModelInfo { policy, ..tiny_info() });
+        assert_eq!(model.is_int8(), storage == Storage::Int8);
         let find = |key: &str| model.metadata().find(|(k, _)| *k == key).map(|(_, value)| value);
         let num_parameters: usize = weights(&config).0.values().map(|t| t.data.len()).sum();
         assert_eq!(find(KEY_NUM_PARAMETERS), Some(num_parameters.to_string().as_str()));
@@ -191,6 +197,15 @@ fn metadata_says_what_the_file_is() {
             Some(_) => assert_eq!(policy, [Some("chunked"), Some("6"), Some("12")]),
         }
     }
+}
+
+#[test]
+fn metadata_of_another_policy_than_the_headers_are_refused() {
+    let file = file(&smallest(), Storage::Int8, Some((1, 1)));
+    let at = file.windows(20).position(|bytes| bytes == b"aesa.left_steps1aesa").unwrap() + 15;
+    let model = edited(&file, |copy| copy[at] = b'2');
+    let refused = Model::from_bytes(&model).unwrap().info();
+    assert_eq!(refused, Err(ModelInfoError::Contradiction { key: "aesa.policy" }));
 }
 
 #[test]

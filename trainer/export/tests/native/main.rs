@@ -4,6 +4,7 @@
 mod common;
 mod file;
 mod reference;
+mod scorer;
 mod step;
 
 use aesa::native::{Model, Policy, StreamError};
