@@ -120,7 +120,7 @@ impl Model {
     }
 }
 
-/// Frame scores of a clip's features (`[F, 128]`, flat), window by window.
+/// Frame scores of a clip's features (`[F, 128]`, flat), window by window or chunk by chunk.
 ///
 /// # Errors
 /// Where the network fails.
@@ -128,6 +128,7 @@ pub fn frame_scores(session: &mut TractSession, features: &[f32]) -> Result<Vec<
     let step = FRAMES_PER_STEP * NUM_MEL_BINS;
     let mut scores = vec![Scores::default(); features.len() / step];
     let window_steps = session.info().policy.max_steps();
+    session.reset();
     for (features, scores) in features.chunks(window_steps * step).zip(scores.chunks_mut(window_steps)) {
         session.score_window(&features[..scores.len() * step], scores)?;
     }

@@ -7,7 +7,7 @@ use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::{FRAMES_PER_STEP, Scores};
-use aesa_export::{AesaOptions, ChunkPolicy, Storage, Tensors, write_aesa};
+use aesa_export::{AesaOptions, ChunkPolicy, ExportOptions, Storage, Tensors, write_aesa, write_onnx_with};
 use aesa_tract::TractModel;
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng};
@@ -31,19 +31,24 @@ const MAX_MEAN_DIFFERENCE: f32 = 0.05;
 /// What int8 may change on real clips at most.
 const MAX_DIFFERENCE: f32 = 0.2;
 
-/// Writes a run's best weights as ONNX, reads the file back with tract, and compares the frame and clip
+/// Writes a run's best weights as ONNX, for windows or for chunk after chunk, reads the file back with tract, and compares the frame and clip
 /// scores of `more_clips` (16 kHz mono) and of built-in clips: 10 s of tones and noise, a short one, silence.
 /// Gives the largest difference; the file is there only if it is at most [`PARITY_TOLERANCE`].
 ///
 /// # Errors
 /// Where the run cannot be read, the file cannot be written, or the scores differ.
-pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>]) -> Result<f32> {
+pub fn export(
+    run: &RunFolder,
+    out: &Path,
+    more_clips: &[Vec<f32>],
+    chunks: Option<ChunkPolicy>,
+) -> Result<f32> {
     let (config, net) = (run.config()?, run.network()?);
-    let onnx = aesa_export::write_onnx(&config.model, &tensors(run)?, &model_info(run)?)?;
+    let options = ExportOptions { chunks, ..ExportOptions::default() };
+    let onnx = write_onnx_with(&config.model, &tensors(run)?, &model_info(run)?, &options)?;
     let model = TractModel::from_bytes(&onnx)?;
     let scores = |features: &[f32]| frame_scores(&mut model.session(), features);
-    let policy = Policy::Windowed { window_steps: config.window_steps };
-    let worst = check(&net, scores, more_clips, policy)?;
+    let worst = check(&net, scores, more_clips, policy(chunks, config.window_steps))?;
     weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
     Ok(worst)
 }
@@ -89,9 +94,7 @@ pub fn export_aesa(
     let exact = write(&AesaOptions { storage: Storage::F32, ..*options })?;
     let file = write(options)?;
     let (exact, model) = (Model::from_bytes(&exact)?, Model::from_bytes(&file)?);
-    let chunking = |c: ChunkPolicy| Chunking { steps: c.chunk_steps, left_steps: c.left_steps };
-    let windowed = Policy::Windowed { window_steps: config.window_steps };
-    let policy = options.chunks.map_or(windowed, |chunks| Policy::Chunked(chunking(chunks)));
+    let policy = policy(options.chunks, config.window_steps);
     let parity = check(&net, |features| native_scores(&exact, features), more_clips, policy)?;
     let (mut all, mut real) = (Vec::new(), Vec::new());
     let built_in = built_in_clips();
@@ -119,6 +122,14 @@ pub fn export_aesa(
     );
     weights::replace(out, |path| Ok(std::fs::write(path, &*file)?))?;
     Ok(report)
+}
+
+/// How a file hears a clip.
+fn policy(chunks: Option<ChunkPolicy>, window_steps: usize) -> Policy {
+    match chunks {
+        Some(c) => Policy::Chunked(Chunking { steps: c.chunk_steps, left_steps: c.left_steps }),
+        None => Policy::Windowed { window_steps },
+    }
 }
 
 fn tensors(run: &RunFolder) -> Result<Tensors> {

@@ -2,7 +2,7 @@
 
 use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::{KEY_POLICY, ModelInfo, ModelInfoError};
+use aesa::model::ModelInfo;
 use aesa::score::NUM_AXES;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -25,8 +25,22 @@ pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
 
 /// The network's input.
 pub(crate) const INPUT: &str = "fbank";
-/// The network's outputs, in the order a plan returns them.
-pub(crate) const OUTPUTS: [&str; 2] = ["frame_scores", "clip_scores"];
+/// The scores of each step: the first of the outputs.
+pub(crate) const FRAME_SCORES: &str = "frame_scores";
+/// What a graph that scores windows puts out beside them.
+const CLIP_SCORES: &str = "clip_scores";
+/// How the names of what a chunk takes from the chunks before it begin, and of what it leaves to the next.
+const PAST: &str = "past.";
+const PRESENT: &str = "present.";
+
+/// What a graph that scores chunks carries from one to the next.
+pub(crate) struct State {
+    /// The input's name.
+    pub(crate) past: String,
+    /// The output's name.
+    pub(crate) present: String,
+    pub(crate) shape: Vec<usize>,
+}
 
 /// A file that passed every check.
 pub(crate) struct CheckedFile {
@@ -37,6 +51,7 @@ pub(crate) struct CheckedFile {
     pub(crate) opset: i64,
     pub(crate) inputs: Vec<TensorInfo>,
     pub(crate) outputs: Vec<TensorInfo>,
+    pub(crate) states: Vec<State>,
 }
 
 /// Parses and checks the bytes of a model file.
@@ -54,7 +69,6 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     }
     let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
         .map_err(TractError::Info)?;
-    check_policy(info.policy)?;
     for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(graph)))] {
         if actual.is_none() || find(key) != actual.as_deref() {
             return Err(TractError::Hash { key });
@@ -67,46 +81,70 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     let inputs: Vec<TensorInfo> =
         graph.input.iter().filter(|input| !is_initializer(&input.name)).map(tensor_info).collect();
     let outputs: Vec<TensorInfo> = graph.output.iter().map(tensor_info).collect();
-    check_interface(&inputs, &outputs)?;
+    let states = check_interface(info.policy, &inputs, &outputs)?;
     let opset = proto.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
-    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, proto })
+    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, states, proto })
 }
 
-/// The graph knows nothing of the window before.
-fn check_policy(policy: Policy) -> Result<(), TractError> {
-    match policy {
-        Policy::Windowed { .. } => Ok(()),
-        Policy::Chunked { .. } => Err(TractError::Info(ModelInfoError::Unsupported {
-            key: KEY_POLICY,
-            expected: "windowed".to_string(),
-            actual: policy.name().to_string(),
-        })),
-    }
-}
-
-/// The input and the outputs must be there, with the shapes that the engine feeds and reads.
-fn check_interface(inputs: &[TensorInfo], outputs: &[TensorInfo]) -> Result<(), TractError> {
-    let refuse = |cause: String| Err(TractError::Interface { cause });
-    let expect = |tensors: &[TensorInfo], name: &str, expected: &[Option<i64>]| {
-        let Some(tensor) = tensors.iter().find(|t| t.name == name) else {
-            let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
-            return refuse(format!("{name} is missing among {names:?}"));
-        };
-        let fits = tensor.element == "f32"
-            && tensor.shape.len() == expected.len()
-            && tensor.shape.iter().zip(expected).all(|(dim, size)| match size {
-                Some(size) => *dim == size.to_string(),
-                None => dim.parse::<i64>().is_err(),
-            });
-        if fits { Ok(()) } else { refuse(format!("{tensor} has another type or shape than this engine's")) }
-    };
-    let (mel, axes) = (Some(NUM_MEL_BINS as i64), Some(NUM_AXES as i64));
-    if inputs.len() != 1 {
-        return refuse(format!("it has {} inputs", inputs.len()));
-    }
+/// The inputs and the outputs must be there, with the shapes that the engine feeds and reads. Gives the states: none in a
+/// graph that scores windows.
+fn check_interface(
+    policy: Policy,
+    inputs: &[TensorInfo],
+    outputs: &[TensorInfo],
+) -> Result<Vec<State>, TractError> {
+    let (mel, axes) = (Some(NUM_MEL_BINS), Some(NUM_AXES));
     expect(inputs, INPUT, &[Some(1), None, mel])?;
-    expect(outputs, OUTPUTS[0], &[Some(1), None, axes])?;
-    expect(outputs, OUTPUTS[1], &[Some(1), axes])
+    expect(outputs, FRAME_SCORES, &[Some(1), None, axes])?;
+    let others: Vec<&TensorInfo> = inputs.iter().filter(|input| input.name != INPUT).collect();
+    if let Policy::Windowed { .. } = policy {
+        expect(outputs, CLIP_SCORES, &[Some(1), axes])?;
+        return match others.first() {
+            Some(other) => refuse(format!("a graph for windows has no input {other}")),
+            None => Ok(Vec::new()),
+        };
+    }
+    let state = |input: &TensorInfo| {
+        let sizes: Option<Vec<usize>> = input.shape.iter().map(|dim| dim.parse().ok()).collect();
+        let known = input.name.strip_prefix(PAST).zip(sizes);
+        let Some((name, shape)) = known.filter(|(_, shape)| num_values(shape).is_some()) else {
+            return refuse(format!("{input} is no state that a chunk could take"));
+        };
+        let present = format!("{PRESENT}{name}");
+        let expected: Vec<Option<usize>> = shape.iter().copied().map(Some).collect();
+        expect(inputs, &input.name, &expected)?;
+        expect(outputs, &present, &expected)?;
+        Ok(State { past: input.name.clone(), present, shape })
+    };
+    others.into_iter().map(state).collect()
+}
+
+/// How many values a state has, unless more than [`MAX_STATE_VALUES`].
+fn num_values(shape: &[usize]) -> Option<usize> {
+    let product = shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
+    product.filter(|n| *n <= MAX_STATE_VALUES)
+}
+
+/// The most values of one state: a bound on memory, far above any model's.
+const MAX_STATE_VALUES: usize = 1 << 26;
+
+/// Refuses a graph without a tensor of this name, of f32 and of this shape (`None` is a free size).
+fn expect(tensors: &[TensorInfo], name: &str, expected: &[Option<usize>]) -> Result<(), TractError> {
+    let Some(tensor) = tensors.iter().find(|t| t.name == name) else {
+        let names: Vec<&str> = tensors.iter().map(|t| t.name.as_str()).collect();
+        return refuse(format!("{name} is missing among {names:?}"));
+    };
+    let fits = tensor.element == "f32"
+        && tensor.shape.len() == expected.len()
+        && tensor.shape.iter().zip(expected).all(|(dim, size)| match size {
+            Some(size) => *dim == size.to_string(),
+            None => dim.parse::<i64>().is_err(),
+        });
+    if fits { Ok(()) } else { refuse(format!("{tensor} has another type or shape than this engine's")) }
+}
+
+fn refuse<T>(cause: String) -> Result<T, TractError> {
+    Err(TractError::Interface { cause })
 }
 
 /// An initialiser must hold exactly the bytes that its shape asks for.

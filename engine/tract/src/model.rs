@@ -12,10 +12,10 @@ use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
 use tract_onnx::prelude::*;
 
 use crate::error::TractError;
-use crate::file::{INPUT, OUTPUTS, check};
+use crate::file::{FRAME_SCORES, INPUT, State, check};
 use crate::session::TractSession;
 
-/// A network ready to run on windows of one length.
+/// A network ready to run on windows, or chunks, of one length.
 pub(crate) type Plan = TypedRunnableModel;
 
 /// Name, element type and shape of an input or output, for people.
@@ -37,7 +37,7 @@ impl fmt::Display for TensorInfo {
 
 /// An AESA-Net, checked and optimised; cheap to clone and to share among threads.
 ///
-/// The plan for the whole window is made at loading, those for shorter windows when first asked for. A bounded
+/// The plan for the whole window (or chunk) is made at loading, those for shorter ones when first asked for. A bounded
 /// number of the latter is kept, so that memory stays that of a few copies of the weights.
 #[derive(Clone)]
 pub struct TractModel {
@@ -52,6 +52,7 @@ struct Inner {
     opset: i64,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
+    states: Vec<State>,
     network: InferenceModel,
     window: Arc<Plan>,
     /// Plans for shorter windows by their number of steps, the latest used last.
@@ -79,10 +80,13 @@ impl TractModel {
             tract_onnx::onnx()
                 .with_ignore_output_shapes(true)
                 .model_for_proto_model(&file.proto)?
-                .with_outputs_by_name(OUTPUTS)
+                .with_input_names(core::iter::once(INPUT).chain(file.states.iter().map(|s| s.past.as_str())))?
+                .with_outputs_by_name(
+                    core::iter::once(FRAME_SCORES).chain(file.states.iter().map(|s| s.present.as_str())),
+                )
         })
         .map_err(|cause| TractError::Build { cause })?;
-        let window = build(&network, file.info.policy.max_steps())?;
+        let window = build(&network, &file.states, file.info.policy.max_steps())?;
         let max_tails = MAX_TAILS_BYTES / (4 * file.num_parameters.max(1));
         let inner = Inner {
             info: file.info,
@@ -92,6 +96,7 @@ impl TractModel {
             opset: file.opset,
             inputs: file.inputs,
             outputs: file.outputs,
+            states: file.states,
             network,
             window,
             tails: Mutex::new(Vec::new()),
@@ -135,12 +140,19 @@ impl TractModel {
         &self.inner.outputs
     }
 
-    /// A scorer of windows for one thread; sessions share the model's weights.
+    /// The states of a clip that has not begun: zeros.
+    pub(crate) fn start_states(&self) -> Result<Vec<Tensor>, TractError> {
+        let zeros = |state: &State| Tensor::zero::<f32>(&state.shape);
+        let states: TractResult<_> = self.inner.states.iter().map(zeros).collect();
+        states.map_err(|e| TractError::Build { cause: e.to_string() })
+    }
+
+    /// A scorer of windows, or of one clip's chunks, for one thread; sessions share the model's weights.
     pub fn session(&self) -> TractSession {
         TractSession::new(self.clone())
     }
 
-    /// The plan for windows of `num_steps`, which is 1 to the model's window.
+    /// The plan for windows or chunks of `num_steps`, which is 1 to the most that the model takes at once.
     pub(crate) fn plan(&self, num_steps: usize) -> Result<Arc<Plan>, TractError> {
         if num_steps == self.inner.info.policy.max_steps() {
             return Ok(self.inner.window.clone());
@@ -153,7 +165,7 @@ impl TractModel {
             tails.push(entry);
             return Ok(plan);
         }
-        let plan = build(&self.inner.network, num_steps)?;
+        let plan = build(&self.inner.network, &self.inner.states, num_steps)?;
         if tails.len() >= self.inner.max_tails {
             tails.remove(0);
         }
@@ -168,18 +180,23 @@ impl fmt::Debug for TractModel {
     }
 }
 
-/// Optimises the network for windows of `num_steps` and checks what it will put out.
-fn build(network: &InferenceModel, num_steps: usize) -> Result<Arc<Plan>, TractError> {
+/// Optimises the network for windows or chunks of `num_steps` and checks what it will put out.
+fn build(network: &InferenceModel, states: &[State], num_steps: usize) -> Result<Arc<Plan>, TractError> {
     let plan = guarded(|| {
         let shape = [1, num_steps * FRAMES_PER_STEP, NUM_MEL_BINS];
-        network.clone().with_input_fact(0, f32::fact(shape).into())?.into_optimized()?.into_runnable()
+        let mut network = network.clone().with_input_fact(0, f32::fact(shape).into())?;
+        for (i, state) in states.iter().enumerate() {
+            network.set_input_fact(i + 1, f32::fact(&state.shape).into())?;
+        }
+        network.into_optimized()?.into_runnable()
     })
     .map_err(|cause| TractError::Build { cause })?;
-    let expected: [&[usize]; 2] = [&[1, num_steps, NUM_AXES], &[1, NUM_AXES]];
-    for (i, expected) in expected.iter().enumerate() {
+    let scores = (FRAME_SCORES, &[1, num_steps, NUM_AXES][..]);
+    let states = states.iter().map(|state| (state.present.as_str(), &state.shape[..]));
+    for (i, (name, expected)) in core::iter::once(scores).chain(states).enumerate() {
         let fact = plan.model().output_fact(i).map_err(|e| TractError::Build { cause: e.to_string() })?;
         if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(expected) {
-            let cause = format!("{INPUT} of {num_steps} steps gives {} as {fact:?}", OUTPUTS[i]);
+            let cause = format!("{INPUT} of {num_steps} steps gives {name} as {fact:?}");
             return Err(TractError::Interface { cause });
         }
     }

@@ -1,4 +1,4 @@
-//! One thread's way to score windows.
+//! One thread's way to score windows, or a clip's chunks.
 
 use aesa::encoder::Network;
 use aesa::fbank::NUM_MEL_BINS;
@@ -9,15 +9,17 @@ use tract_onnx::prelude::*;
 use crate::error::TractError;
 use crate::model::{TractModel, guarded};
 
-/// A [`Network`] over a shared [`TractModel`]. Keeps no state between windows.
+/// A [`Network`] over a shared [`TractModel`]. Keeps no state between windows, and between chunks what the graph puts out.
 #[derive(Clone, Debug)]
 pub struct TractSession {
     model: TractModel,
+    /// What the next chunk takes from those before it, in the order of the graph's inputs; empty at the start of a clip.
+    states: TVec<TValue>,
 }
 
 impl TractSession {
     pub(crate) fn new(model: TractModel) -> Self {
-        Self { model }
+        Self { model, states: tvec!() }
     }
 
     /// The model that this session runs.
@@ -46,7 +48,7 @@ impl Network for TractSession {
         self.model.info()
     }
 
-    /// Scores one window; see [`Network::score_window`].
+    /// Scores one window, or the next chunk; see [`Network::score_window`].
     ///
     /// # Errors
     /// [`TractError::WindowSize`], [`TractError::NotFinite`], [`TractError::Build`] when a window of this length comes up for the first time,
@@ -56,9 +58,13 @@ impl Network for TractSession {
         let plan = self.model.plan(scores.len())?;
         let failed = |e: RuntimeError| TractError::Run { cause: format!("{e:#}") };
         let shape = [1, scores.len() * FRAMES_PER_STEP, NUM_MEL_BINS];
-        let input = Tensor::from_shape(&shape, features).map_err(failed)?;
-        let outputs =
-            guarded(|| plan.run(tvec!(input.into_tvalue()))).map_err(|cause| TractError::Run { cause })?;
+        if self.states.is_empty() {
+            self.states = self.model.start_states()?.into_iter().map(IntoTValue::into_tvalue).collect();
+        }
+        let mut inputs = tvec!(Tensor::from_shape(&shape, features).map_err(failed)?.into_tvalue());
+        inputs.extend(self.states.drain(..));
+        let mut outputs = guarded(|| plan.run(inputs)).map_err(|cause| TractError::Run { cause })?;
+        self.states.extend(outputs.drain(1..));
         let values = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
         let values = values.as_slice().filter(|v| v.len() == scores.len() * NUM_AXES);
         let values = values.ok_or(TractError::Run { cause: "an output of another size".to_string() })?;
@@ -69,6 +75,10 @@ impl Network for TractSession {
             score.0.copy_from_slice(step);
         }
         Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.states.clear();
     }
 }
 

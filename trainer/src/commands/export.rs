@@ -27,10 +27,10 @@ pub(crate) struct Arguments {
     /// How weights are stored [default: int8 in .aesa, f32 in .onnx]
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
-    /// .aesa: hear the clip in chunks of this many steps of 160 ms, in place of windows
+    /// Hear the clip in chunks of this many steps of 160 ms, in place of windows
     #[arg(long, value_name = "STEPS", requires = "left_steps")]
     chunk_steps: Option<usize>,
-    /// .aesa: steps before its chunk that a token sees, rounded up to whole chunks
+    /// Steps before its chunk that a token sees, rounded up to whole chunks
     #[arg(long, value_name = "STEPS", requires = "chunk_steps")]
     left_steps: Option<usize>,
     /// More audio to check with, beside the built-in clips; may be repeated
@@ -47,8 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match out.extension().and_then(|e| e.to_str()) {
         Some("onnx") => {
             ensure!(arguments.dtype != Some(Dtype::Int8), "int8 is written to .aesa files only");
-            ensure!(arguments.chunk_steps.is_none(), "chunks are written to .aesa files only");
-            let worst = export(&run, out, &clips)?;
+            let worst = export(&run, out, &clips, arguments.chunks())?;
             println!("wrote {}; largest difference of a score: {worst:.1e}", out.display());
         }
         Some("aesa") => {
@@ -69,9 +68,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 impl Arguments {
     fn aesa_options(&self) -> AesaOptions {
         let storage = if self.dtype == Some(Dtype::F32) { Storage::F32 } else { Storage::Int8 };
+        AesaOptions { storage, chunks: self.chunks() }
+    }
+
+    fn chunks(&self) -> Option<ChunkPolicy> {
         let steps = self.chunk_steps.zip(self.left_steps);
-        let chunks = steps.map(|(chunk_steps, left_steps)| ChunkPolicy { chunk_steps, left_steps });
-        AesaOptions { storage, chunks }
+        steps.map(|(chunk_steps, left_steps)| ChunkPolicy { chunk_steps, left_steps })
     }
 }
 
