@@ -202,7 +202,7 @@ fn metadata_says_what_the_file_is() {
 #[test]
 fn metadata_of_another_policy_than_the_headers_are_refused() {
     let file = file(&smallest(), Storage::Int8, Some((1, 1)));
-    let at = file.windows(20).position(|bytes| bytes == b"aesa.left_steps1aesa").unwrap() + 15;
+    let at = file.windows(16).position(|bytes| bytes == b"aesa.left_steps1").unwrap() + 15;
     let model = edited(&file, |copy| copy[at] = b'2');
     let refused = Model::from_bytes(&model).unwrap().info();
     assert_eq!(refused, Err(ModelInfoError::Contradiction { key: "aesa.policy" }));
