@@ -2,10 +2,10 @@
 
 use aesa::{AudioSpec, ClipScore, FrameScore, Scorer};
 use aesa_media::{AudioFile, MonoReader};
-use aesa_tract::TractModel;
 use anyhow::bail;
 
 use crate::inputs::Input;
+use crate::model::Model;
 use crate::spectrogram::Spectrogram;
 
 /// What is known of a clip after scoring.
@@ -23,7 +23,7 @@ pub(crate) struct Clip {
 /// # Errors
 /// Whatever is wrong with the file or its audio, in words for the user.
 pub(crate) fn score(
-    model: &TractModel,
+    model: &Model,
     input: &Input,
     keeps_frames: bool,
     progress: &dyn Fn(f64, Option<f64>),

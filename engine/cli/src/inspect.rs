@@ -4,22 +4,26 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aesa_tract::{TensorInfo, TractModel};
+use aesa::native::{self, format::FORMAT_VERSION};
+use aesa::{Policy, score::STEP_SAMPLES};
+use aesa_tract::{KEY_NUM_PARAMETERS, TensorInfo, TractModel};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::default_model;
+use crate::model::Model;
+use crate::output::json::policy;
 
 /// Arguments of `aesa inspect`.
 #[derive(Args)]
 #[command(after_help = "Examples:
   aesa inspect                      the starter model inside this program
   aesa inspect model.onnx           as a table
+  aesa inspect model.aesa           policy, numbers, flash and RAM that a device needs
   aesa inspect --json model.onnx    for other programs
 
-The file is checked as for scoring: checksum, metadata, inputs and outputs. Exit code 2 if it is no aesa model.")]
+The file is checked as for scoring: checksum, metadata, tensors, inputs and outputs. Exit code 2 if it is no aesa model.")]
 pub(crate) struct InspectArgs {
-    /// Model file; the starter model inside this program if none is given.
+    /// Model file, ONNX or model.aesa; the starter model inside this program if none is given.
     model: Option<PathBuf>,
     /// Write JSON.
     #[arg(long)]
@@ -28,17 +32,24 @@ pub(crate) struct InspectArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let model = default_model::load(args.model.as_deref())?;
+    let model = Model::load(args.model.as_deref())?;
     let name = args
         .model
         .as_ref()
         .map_or_else(|| "(starter model in this program)".into(), |p| p.display().to_string());
     let mut out = stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &document(&name, &model))?;
+        let document = match &model {
+            Model::Tract(model) => onnx_document(&name, model),
+            Model::Native { model, .. } => native_document(&name, model),
+        };
+        serde_json::to_writer_pretty(&mut out, &document)?;
         writeln!(out)?;
     } else {
-        let rows = rows(&name, &model);
+        let rows = match &model {
+            Model::Tract(model) => onnx_rows(name, model),
+            Model::Native { model, .. } => native_rows(name, model),
+        };
         let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
         for (key, value) in rows {
             writeln!(out, "{key:width$}  {value}")?;
@@ -47,21 +58,61 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows(name: &str, model: &TractModel) -> Vec<(String, String)> {
-    let row = |key: &str, value: String| (key.to_string(), value);
+fn onnx_rows(name: String, model: &TractModel) -> Vec<(String, String)> {
     let mut rows = vec![
-        row("file", name.to_string()),
+        row("file", name),
         row("format", format!("ONNX, opset {}", model.opset())),
         row("size", format!("{} bytes", model.num_bytes())),
-        row("parameters", model.num_parameters().to_string()),
+        row("parameters", model.num_parameters()),
     ];
-    rows.extend(model.inputs().iter().map(|input| row("input", input.to_string())));
-    rows.extend(model.outputs().iter().map(|output| row("output", output.to_string())));
+    rows.extend(model.inputs().iter().map(|input| row("input", input)));
+    rows.extend(model.outputs().iter().map(|output| row("output", output)));
     rows.extend(model.metadata().iter().cloned());
     rows
 }
 
-fn document(name: &str, model: &TractModel) -> Value {
+fn native_rows(name: String, model: &native::Model<'_>) -> Vec<(String, String)> {
+    let memory = model.memory_required();
+    let mut rows = vec![
+        row("file", name),
+        row("format", format!("model.aesa, version {FORMAT_VERSION}")),
+        row("size", format!("{} bytes", memory.flash_bytes)),
+        row("parameters", num_parameters(model).map_or_else(|| "?".to_string(), |n| n.to_string())),
+        row("weights", weights(model)),
+        row("policy", model.policy().name()),
+    ];
+    match model.policy() {
+        Policy::Windowed { window_steps } => rows.push(row("window", steps(window_steps))),
+        Policy::Chunked { chunk_steps, left_steps } => {
+            rows.extend([row("chunk", steps(chunk_steps)), row("left context", steps(left_steps))]);
+        }
+    }
+    let (ram, state, scratch) = (memory.ram_bytes(), memory.state_bytes, memory.scratch_bytes);
+    rows.extend([
+        row("flash", format!("{} bytes", memory.flash_bytes)),
+        row("RAM per stream", format!("{ram} bytes (state {state}, scratch {scratch})")),
+    ]);
+    rows.extend(model.metadata().map(|(key, value)| row(key, value)));
+    rows
+}
+
+fn row(key: &str, value: impl ToString) -> (String, String) {
+    (key.to_string(), value.to_string())
+}
+
+fn steps(num_steps: usize) -> String {
+    format!("{num_steps} steps, {:.2} s", (num_steps * STEP_SAMPLES) as f64 / 16_000.0)
+}
+
+fn weights(model: &native::Model<'_>) -> &'static str {
+    if model.is_int8() { "int8" } else { "f32" }
+}
+
+fn num_parameters(model: &native::Model<'_>) -> Option<u64> {
+    model.metadata().find(|(key, _)| *key == KEY_NUM_PARAMETERS).and_then(|(_, value)| value.parse().ok())
+}
+
+fn onnx_document(name: &str, model: &TractModel) -> Value {
     let tensors = |tensors: &[TensorInfo]| -> Value {
         let tensor = |t: &TensorInfo| json!({ "name": t.name, "element": t.element, "shape": t.shape });
         tensors.iter().map(tensor).collect()
@@ -76,6 +127,27 @@ fn document(name: &str, model: &TractModel) -> Value {
         "num_parameters": model.num_parameters(),
         "inputs": tensors(model.inputs()),
         "outputs": tensors(model.outputs()),
+        "metadata": metadata,
+    })
+}
+
+fn native_document(name: &str, model: &native::Model<'_>) -> Value {
+    let memory = model.memory_required();
+    let metadata: Map<String, Value> =
+        model.metadata().map(|(key, value)| (key.to_string(), value.into())).collect();
+    json!({
+        "file": name,
+        "format": "aesa",
+        "format_version": FORMAT_VERSION,
+        "num_bytes": memory.flash_bytes,
+        "num_parameters": num_parameters(model),
+        "weights": weights(model),
+        "policy": policy(model.policy()),
+        "memory": {
+            "flash_bytes": memory.flash_bytes,
+            "state_bytes": memory.state_bytes,
+            "scratch_bytes": memory.scratch_bytes,
+        },
         "metadata": metadata,
     })
 }

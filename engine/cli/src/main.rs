@@ -11,9 +11,9 @@
 
 mod atomic_file;
 mod clip;
-mod default_model;
 mod inputs;
 mod inspect;
+mod model;
 mod output;
 mod plot;
 mod png;
@@ -50,6 +50,7 @@ const EXAMPLES: &str = "Examples:
   aesa score --plot talk.svg talk.wav   the scores over time, drawn over the spectrogram
   arecord -f S16_LE -r 16000 | aesa stream   scores while the audio comes in, as JSON lines
   aesa inspect model.onnx               which model this is, and how it was trained
+  aesa score --model model.aesa talk.wav   scores by the native engine
 
 Exit code: 0 if everything was scored, 1 if some inputs failed, 2 if nothing could be done (wrong use, no model).";
 

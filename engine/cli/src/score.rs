@@ -12,17 +12,17 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 
-use aesa_tract::TractModel;
 use anyhow::Context;
 use clap::Args;
 
+use crate::EXIT_SOME_FAILED;
 use crate::atomic_file::AtomicFile;
 use crate::clip::{self, Clip};
 use crate::inputs::{self, Input};
+use crate::model::Model;
 use crate::output::{Format, Outcome, Provenance, Report};
 use crate::plot::{self, Plot};
 use crate::progress::Progress;
-use crate::{EXIT_SOME_FAILED, default_model};
 
 /// Arguments of `aesa score`.
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub(crate) struct ScoreArgs {
     /// Audio files (WAV, AIFF, FLAC, MP3, OGG/Vorbis, AAC/M4A), folders (searched for such files), or .jsonl manifests.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Model file; the starter model inside this program if none is given.
+    /// Model file, ONNX or model.aesa; the starter model inside this program if none is given.
     #[arg(short, long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Output format; by default what the name of --output says, else a table on a terminal and jsonl elsewhere.
@@ -74,7 +74,7 @@ nothing could be done (wrong use, no model, output not writable).";
 pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
     let inputs = inputs::expand(&args.inputs)?;
     let plots = plot_paths(args.plot.as_deref(), &inputs)?;
-    let model = default_model::load(args.model.as_deref())?;
+    let model = Model::load(args.model.as_deref())?;
     let provenance = Provenance::new(&model);
     let format = args.format();
     let mut file = args.output.as_deref().map(AtomicFile::create).transpose()?;
@@ -117,7 +117,7 @@ impl ScoreArgs {
 
 /// What every worker needs.
 struct Job<'a> {
-    model: &'a TractModel,
+    model: &'a Model,
     subtitle: String,
     keeps_frames: bool,
     /// Where each clip's plot goes; empty if there are none.

@@ -31,7 +31,12 @@ pub(super) fn write(
             vec![input.name.clone(), optional(input.start_s), optional(input.end_s)],
             time,
             scores.to_vec(),
-            vec![model, provenance.policy.clone(), provenance.labels.name().to_string(), error.to_string()],
+            vec![
+                model,
+                provenance.policy.name().to_string(),
+                provenance.labels.name().to_string(),
+                error.to_string(),
+            ],
         ];
         write_row(out, columns.concat())
     };

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use aesa::score::STEP_S;
-use aesa::{Axis, FrameScore, Scores};
+use aesa::{Axis, FrameScore, Policy, Scores};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -91,9 +91,9 @@ pub(super) fn write_document(
     provenance: &Provenance,
 ) -> anyhow::Result<()> {
     let mut document = Map::new();
-    document.insert("engine".into(), json!({ "name": "aesa", "version": env!("CARGO_PKG_VERSION") }));
+    document.insert("engine".into(), engine(provenance));
     document.insert("model".into(), model(provenance));
-    document.insert("policy".into(), policy(provenance).into());
+    document.insert("policy".into(), policy(provenance.policy).into());
     document.insert("note".into(), provenance.note().map_or(Value::Null, Value::from));
     let axes: Map<String, Value> =
         Axis::ALL.iter().map(|axis| (axis.short_name().to_string(), Value::from(axis.name()))).collect();
@@ -123,23 +123,14 @@ fn frames(frames: &[FrameScore]) -> Vec<Frame> {
     frames.iter().map(frame).collect()
 }
 
-/// Which model it was.
-pub(crate) fn model(provenance: &Provenance) -> Value {
-    json!({
-        "id": provenance.id,
-        "version": provenance.version,
-        "labels": provenance.labels.name(),
-        "run_hash": provenance.run_hash,
-    })
-}
-
-/// How the model heard, in the keys that files and streams have in common.
-pub(crate) fn policy(provenance: &Provenance) -> Map<String, Value> {
-    let mut policy = Map::new();
-    policy.insert("name".into(), provenance.policy.as_str().into());
-    policy.insert("window_steps".into(), provenance.window_steps.into());
-    policy.insert("step_s".into(), STEP_S.into());
-    policy
+/// What made the scores.
+pub(crate) fn engine(provenance: &Provenance) -> Value {
+    let mut engine = Map::new();
+    engine.insert("name".into(), "aesa".into());
+    engine.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+    engine.insert("runtime".into(), provenance.runtime.into());
+    engine.extend(provenance.weights.map(|weights| ("weights".into(), weights.into())));
+    engine.into()
 }
 
 pub(crate) fn named(scores: &Scores) -> Named {

@@ -7,13 +7,12 @@ mod table;
 use std::io::{self, Write};
 use std::path::Path;
 
-use aesa::Labels;
-use aesa::model::KEY_POLICY;
-use aesa_tract::TractModel;
+use aesa::{Labels, Policy};
 use clap::ValueEnum;
 
 use crate::clip::Clip;
 use crate::inputs::Input;
+use crate::model::Model;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,37 +48,39 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<Clip, String>,
 }
 
-/// Which model, policy and labels made the scores.
+/// Which engine, model, policy and labels made the scores.
 pub(crate) struct Provenance {
+    /// What ran the network: `tract` or `native`.
+    pub(crate) runtime: &'static str,
+    /// What kind of numbers it was computed in, where that is known.
+    pub(crate) weights: Option<&'static str>,
     pub(crate) id: String,
     pub(crate) version: String,
     pub(crate) run_hash: String,
-    pub(crate) policy: String,
-    pub(crate) window_steps: usize,
+    pub(crate) policy: Policy,
     pub(crate) labels: Labels,
 }
 
 impl Provenance {
-    pub(crate) fn new(model: &TractModel) -> Self {
+    pub(crate) fn new(model: &Model) -> Self {
         let info = model.info();
-        let policy = model.metadata().iter().find(|(key, _)| key == KEY_POLICY);
         Self {
+            runtime: model.runtime(),
+            weights: model.weights(),
             id: info.id.clone(),
             version: info.version.clone(),
             run_hash: info.run_hash.clone(),
-            policy: policy.map_or_else(|| "windowed".to_string(), |(_, value)| value.clone()),
-            window_steps: info.policy.max_steps(),
+            policy: info.policy,
             labels: info.labels,
         }
     }
 
     /// In one line.
     pub(crate) fn line(&self) -> String {
-        let Self { id, version, policy, window_steps, labels, .. } = self;
-        format!(
-            "model: {id} {version} · policy: {policy}, {window_steps} steps of 160 ms · labels: {}",
-            labels.name()
-        )
+        let Self { id, version, policy, labels, .. } = self;
+        let engine = self.weights.map(|weights| format!(" ({} engine, {weights})", self.runtime));
+        let engine = engine.unwrap_or_default();
+        format!("model: {id} {version}{engine} · policy: {policy} · labels: {}", labels.name())
     }
 
     /// What to keep in mind about the labels, if anything.
@@ -147,6 +148,7 @@ impl<'a> Report<'a> {
 #[cfg(test)]
 mod tests {
     use aesa::{ClipScore, FrameScore, Scores};
+    use serde_json::json;
 
     use super::*;
 
@@ -170,17 +172,26 @@ mod tests {
         ]
     }
 
-    fn written(format: Format, has_frames: bool) -> String {
-        let provenance = Provenance {
+    fn provenance(policy: Policy) -> Provenance {
+        let windowed = matches!(policy, Policy::Windowed { .. });
+        Provenance {
+            runtime: if windowed { "tract" } else { "native" },
+            weights: (!windowed).then_some("int8"),
             id: "tiny".into(),
             version: "3".into(),
             run_hash: "ab".into(),
-            policy: "windowed".into(),
-            window_steps: 62,
+            policy,
             labels: Labels::Proxy,
-        };
+        }
+    }
+
+    fn written(format: Format, has_frames: bool) -> String {
+        written_by(&provenance(Policy::Windowed { window_steps: 62 }), format, has_frames)
+    }
+
+    fn written_by(provenance: &Provenance, format: Format, has_frames: bool) -> String {
         let mut bytes = Vec::new();
-        let mut report = Report::new(format, has_frames, &provenance, Box::new(&mut bytes)).unwrap();
+        let mut report = Report::new(format, has_frames, provenance, Box::new(&mut bytes)).unwrap();
         outcomes().into_iter().for_each(|outcome| report.push(outcome).unwrap());
         report.finish().unwrap();
         String::from_utf8(bytes).unwrap()
@@ -202,13 +213,29 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&written(Format::Json, true)).unwrap();
         assert_eq!(document["model"]["id"], "tiny");
         assert_eq!(document["model"]["labels"], "proxy");
-        assert_eq!(document["policy"]["name"], "windowed");
+        assert_eq!(document["engine"]["runtime"], "tract");
+        assert_eq!(document["policy"], json!({ "name": "windowed", "window_steps": 62, "step_s": 0.16 }));
         assert_eq!(document["clips"][0]["scores"]["CU"], 4.5);
         assert_eq!(document["clips"][0]["start_time"], 1.0);
         assert_eq!(document["clips"][0]["frames"].as_array().unwrap().len(), 2);
         assert_eq!(document["clips"][1]["error"], "the file is empty (0 bytes)");
         let without: serde_json::Value = serde_json::from_str(&written(Format::Json, false)).unwrap();
         assert!(without["clips"][0].get("frames").is_none());
+    }
+
+    #[test]
+    fn chunks_and_the_engine_that_heard_them_are_named() {
+        let provenance = provenance(Policy::Chunked { chunk_steps: 6, left_steps: 12 });
+        let document = written_by(&provenance, Format::Json, false);
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["engine"]["runtime"], "native");
+        assert_eq!(document["engine"]["weights"], "int8");
+        let policy = json!({ "name": "chunked", "chunk_steps": 6, "left_steps": 12, "step_s": 0.16 });
+        assert_eq!(document["policy"], policy);
+        let line = "model: tiny 3 (native engine, int8) · policy: chunked, 6 steps of 160 ms and 12 before them · \
+                    labels: proxy\n";
+        assert!(written_by(&provenance, Format::Table, false).contains(line));
+        assert!(written_by(&provenance, Format::Csv, false).contains(",chunked,proxy,"));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use core::fmt;
 use std::io;
 
 use aesa::ScorerError;
-use aesa_tract::TractError;
+
+use crate::model::SessionError;
 
 /// Why a stream ended before its input did, or has no score.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) enum StreamError {
     #[cfg(feature = "microphone")]
     Microphone(cpal::Error),
     /// The scorer refused the audio or could not score it.
-    Scorer(ScorerError<TractError>),
+    Scorer(ScorerError<SessionError>),
 }
 
 impl fmt::Display for StreamError {
@@ -45,8 +46,8 @@ impl fmt::Display for StreamError {
 
 impl core::error::Error for StreamError {}
 
-impl From<ScorerError<TractError>> for StreamError {
-    fn from(error: ScorerError<TractError>) -> Self {
+impl From<ScorerError<SessionError>> for StreamError {
+    fn from(error: ScorerError<SessionError>) -> Self {
         Self::Scorer(error)
     }
 }

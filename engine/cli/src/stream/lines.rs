@@ -27,6 +27,7 @@ struct ClipLine<'a> {
     num_frames: u64,
     num_lost_frames: u64,
     duration_s: f64,
+    engine: Value,
     model: Value,
     policy: Map<String, Value>,
     note: Option<&'a str>,
@@ -52,23 +53,26 @@ pub(super) fn write_frame(out: &mut dyn Write, frame: &FrameScore) -> io::Result
     write_line(out, &line)
 }
 
-/// Writes the clip's line and flushes it.
+/// Writes the clip's line and flushes it; `windows` is how they followed one another, if there were any.
 pub(super) fn write_clip(
     out: &mut dyn Write,
     summary: &Summary,
     provenance: &Provenance,
-    policy: WindowPolicy,
+    windows: Option<WindowPolicy>,
 ) -> io::Result<()> {
-    let mut heard = json::policy(provenance);
-    heard.insert("hop_s".into(), policy.hop_s().into());
-    heard.insert("look_ahead_s".into(), policy.look_ahead_s().into());
+    let mut policy = json::policy(provenance.policy);
+    if let Some(windows) = windows {
+        policy.insert("hop_s".into(), windows.hop_s().into());
+        policy.insert("look_ahead_s".into(), windows.look_ahead_s().into());
+    }
     let line = ClipLine {
         scores: named(&summary.clip.scores),
         num_frames: summary.num_frames,
         num_lost_frames: summary.num_frames - summary.clip.num_steps,
         duration_s: summary.duration_s,
+        engine: json::engine(provenance),
         model: model(provenance),
-        policy: heard,
+        policy,
         note: provenance.note(),
     };
     write_line(out, &line)
@@ -84,7 +88,7 @@ fn write_line(out: &mut dyn Write, line: &impl Serialize) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use aesa::{Labels, Scores};
+    use aesa::{Labels, Policy, Scores};
     use serde_json::json;
 
     use super::*;
@@ -94,19 +98,22 @@ mod tests {
         let mut out = Vec::new();
         let scores = Scores([1.5, 2.0, 3.0, 4.5]);
         write_frame(&mut out, &FrameScore { index: 2, scores, has_gap: true, is_lost: false }).unwrap();
-        let provenance = Provenance {
+        let mut provenance = Provenance {
+            runtime: "tract",
+            weights: None,
             id: "tiny".into(),
             version: "3".into(),
             run_hash: "ab".into(),
-            policy: "windowed".into(),
-            window_steps: 62,
+            policy: Policy::Windowed { window_steps: 62 },
             labels: Labels::Proxy,
         };
         let summary = Summary { clip: ClipScore { scores, num_steps: 9 }, num_frames: 11, duration_s: 1.8 };
         let policy = WindowPolicy { hop_steps: 6, look_ahead_steps: 1 };
-        write_clip(&mut out, &summary, &provenance, policy).unwrap();
+        write_clip(&mut out, &summary, &provenance, Some(policy)).unwrap();
+        provenance.policy = Policy::Chunked { chunk_steps: 6, left_steps: 12 };
+        write_clip(&mut out, &summary, &provenance, None).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let (frame, clip) = text.trim_end().split_once('\n').unwrap();
+        let [frame, clip, chunked] = text.lines().collect::<Vec<_>>().try_into().unwrap();
         let expected =
             r#"{"start_s":0.32,"end_s":0.48,"PQ":1.5,"PC":2.0,"CE":3.0,"CU":4.5,"gap":true,"lost":false}"#;
         assert_eq!(frame, expected);
@@ -114,6 +121,10 @@ mod tests {
         assert_eq!((&clip["scores"]["CU"], &clip["num_frames"]), (&json!(4.5), &json!(11)));
         assert_eq!((&clip["num_lost_frames"], &clip["model"]["id"]), (&json!(2), &json!("tiny")));
         assert_eq!((&clip["policy"]["hop_s"], &clip["policy"]["look_ahead_s"]), (&json!(0.96), &json!(0.16)));
+        assert_eq!(clip["engine"]["runtime"], "tract");
+        let chunked: Value = serde_json::from_str(chunked).unwrap();
+        let policy = json!({ "name": "chunked", "chunk_steps": 6, "left_steps": 12, "step_s": 0.16 });
+        assert_eq!(chunked["policy"], policy);
         assert!(clip["note"].as_str().unwrap().contains("labels: proxy"));
     }
 }

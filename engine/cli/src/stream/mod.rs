@@ -19,8 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 
-use aesa::{AudioSpec, Scorer, ScorerError, WindowPolicy};
-use aesa_tract::TractSession;
+use aesa::{AudioSpec, Policy, Scorer, ScorerError, WindowPolicy};
 use anyhow::{Context, bail};
 use clap::Args;
 
@@ -29,8 +28,9 @@ use self::lines::Summary;
 use self::live::Live;
 use self::pcm::{Decoder, PcmFormat};
 use self::source::Event;
+use crate::EXIT_SOME_FAILED;
+use crate::model::{Model, Session};
 use crate::output::Provenance;
-use crate::{EXIT_SOME_FAILED, default_model};
 
 /// Arguments of `aesa stream`.
 #[derive(Args)]
@@ -49,15 +49,15 @@ pub(crate) struct StreamArgs {
     #[cfg(feature = "microphone")]
     #[arg(long, conflicts_with_all = ["rate", "channels", "format"])]
     microphone: bool,
-    /// Model file; the starter model inside this program if none is given.
+    /// Model file, ONNX or model.aesa; the starter model inside this program if none is given.
     #[arg(short, long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Time from one window to the next, rounded down to steps of 0.16 s [default: the model's window, 9.92 s].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hop: Option<f64>,
-    /// Audio to hear after a frame before it is scored, rounded up to steps of 0.16 s.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
-    look_ahead: f64,
+    /// Audio to hear after a frame before it is scored, rounded up to steps of 0.16 s [default: 0].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    look_ahead: Option<f64>,
     /// Draw meters and a rolling chart on the terminal (standard error); lines only where standard output is no terminal.
     #[arg(long)]
     live: bool,
@@ -69,6 +69,7 @@ pub(crate) struct StreamArgs {
 const EXAMPLES: &str = "Examples:
   arecord -f S16_LE -r 16000 -t raw | aesa stream --hop 0.96
   ffmpeg -loglevel error -i talk.mp3 -f s16le -ac 1 -ar 16000 - | aesa stream > scores.jsonl
+  ffmpeg -loglevel error -i talk.mp3 -f s16le -ac 1 -ar 16000 - | aesa stream --model model.aesa
   ffmpeg -loglevel error -re -i talk.mp3 -f f32le -ac 2 -ar 48000 - |
       aesa stream --rate 48000 --channels 2 --format f32le --hop 0.48 --look-ahead 1 --live
 
@@ -77,6 +78,9 @@ One JSON line per frame of 160 ms as soon as its scores are final: {\"start_s\",
 itself. The last line has the clip's `scores`, the mean of all frames that are not lost, and which model and policy made
 them. A score comes at most hop + look-ahead after its frame began (plus 15 ms, and what resampling takes); a smaller
 hop costs more: a window is scored once per hop.
+
+A model.aesa that was made for chunks carries its state from chunk to chunk: a score comes at most one chunk after its frame
+began (plus the same), the cost per second stays that of a file, and there is no --hop and no --look-ahead.
 
 Without --hop and --look-ahead the scores are those of `aesa score`, to the last bit. Memory does not grow with time.
 End the input, or stop with ctrl-C (SIGINT, SIGTERM): the clip's line is still written. A second ctrl-C ends at once.
@@ -91,20 +95,15 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
     if args.live && !stderr().is_terminal() {
         bail!("--live draws on standard error, which is no terminal");
     }
-    let model = default_model::load(args.model.as_deref())?;
+    let model = Model::load(args.model.as_deref())?;
     let provenance = Provenance::new(&model);
-    let window_steps = model.info().policy.max_steps();
-    let hop_s = args.hop.unwrap_or(WindowPolicy::without_overlap(window_steps).hop_s());
-    let policy = WindowPolicy::from_seconds(hop_s, args.look_ahead);
-    let scorer = Scorer::new(model.session(), source.spec())?.with_policy(policy)?;
-    let notes: Vec<String> = [
-        Some(provenance.line()),
-        Some(format!("hop: {:.2} s · look-ahead: {:.2} s", policy.hop_s(), policy.look_ahead_s())),
-        provenance.note().map(str::to_string),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let windows = args.windows(model.info().policy)?;
+    let mut scorer = Scorer::new(model.session(), source.spec())?;
+    if let Some(windows) = windows {
+        scorer = scorer.with_policy(windows)?;
+    }
+    let mut notes = vec![provenance.line(), timing(&scorer, windows)];
+    notes.extend(provenance.note().map(str::to_string));
     if !args.quiet && !args.live {
         // Nobody is left to tell if stderr is closed.
         notes.iter().for_each(|note| _ = writeln!(stderr(), "aesa: {note}"));
@@ -123,7 +122,7 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
     drop(stream.live.take());
     let problem = match (problem, ended) {
         (problem, Ok(summary)) => {
-            lines::write_clip(&mut stdout(), &summary, &provenance, policy)?;
+            lines::write_clip(&mut stdout(), &summary, &provenance, windows)?;
             problem
         }
         (problem, Err(error)) => problem.or(Some(error)),
@@ -134,6 +133,26 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl StreamArgs {
+    /// How windows follow one another, for a model that hears in windows.
+    fn windows(&self, policy: Policy) -> anyhow::Result<Option<WindowPolicy>> {
+        match policy {
+            Policy::Windowed { window_steps } => {
+                let hop_s = self.hop.unwrap_or(WindowPolicy::without_overlap(window_steps).hop_s());
+                Ok(Some(WindowPolicy::from_seconds(hop_s, self.look_ahead.unwrap_or(0.0))))
+            }
+            Policy::Chunked { chunk_steps, .. } => {
+                if self.hop.is_some() || self.look_ahead.is_some() {
+                    let chunk_s = WindowPolicy::without_overlap(chunk_steps).hop_s();
+                    bail!(
+                        "--hop and --look-ahead are for models that hear in windows; this one hears in chunks of \
+                         {chunk_s:.2} s"
+                    );
+                }
+                Ok(None)
+            }
+        }
+    }
+
     fn source(&self) -> anyhow::Result<Source> {
         #[cfg(feature = "microphone")]
         if self.microphone {
@@ -188,7 +207,7 @@ impl Source {
 /// A stream on its way from samples to scores.
 struct Stream {
     decoder: Decoder,
-    scorer: Scorer<TractSession>,
+    scorer: Scorer<Session>,
     /// Whether each frame has its line on standard output.
     lines: bool,
     live: Option<Live>,
@@ -261,13 +280,26 @@ impl Stream {
 }
 
 /// Scores samples; of a chunk that is not all numbers, what comes before, so that how it was cut does not matter.
-fn accept(scorer: &mut Scorer<TractSession>, samples: &[f32]) -> Result<(), StreamError> {
+fn accept(scorer: &mut Scorer<Session>, samples: &[f32]) -> Result<(), StreamError> {
     let result = scorer.accept_waveform(samples);
     if let Err(ScorerError::NonFinite { index }) = result {
         let num_good = (index - scorer.num_samples()) as usize * scorer.spec().num_channels;
         scorer.accept_waveform(&samples[..num_good])?;
     }
     Ok(result?)
+}
+
+/// How long scores take to come, for people.
+fn timing(scorer: &Scorer<Session>, windows: Option<WindowPolicy>) -> String {
+    match windows {
+        Some(windows) => {
+            format!("hop: {:.2} s · look-ahead: {:.2} s", windows.hop_s(), windows.look_ahead_s())
+        }
+        None => {
+            let latency_s = scorer.latency_samples() as f64 / f64::from(scorer.spec().sample_rate_hz);
+            format!("chunk: {:.2} s · latency: {latency_s:.2} s", scorer.policy().hop_s())
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! The program as its users call it, with a small model of random weights.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod native;
 mod stream;
 
 use std::fs;

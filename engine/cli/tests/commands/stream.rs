@@ -7,28 +7,28 @@ use std::thread;
 use super::*;
 
 /// A process that takes raw PCM from this test.
-struct Stream {
-    child: Child,
+pub(super) struct Stream {
+    pub(super) child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Stream {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
+    pub(super) fn start(place: &Place, model: &str, arguments: &[&str]) -> Self {
         let mut command = place.command("stream");
-        command.args(["--model", "tiny.onnx", "--quiet"]).args(arguments);
+        command.args(["--model", model, "--quiet"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Self { child, lines }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(bytes).unwrap();
         stdin.flush().unwrap();
     }
 
-    fn next_line(&mut self) -> Value {
+    pub(super) fn next_line(&mut self) -> Value {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         assert!(line.ends_with('\n'), "half a line: {line:?}");
@@ -37,7 +37,7 @@ impl Stream {
 }
 
 /// Everything that a command gives for these bytes on its standard input, which are written `step` at a time.
-fn output_of(command: &mut Command, bytes: Vec<u8>, step: usize) -> Output {
+pub(super) fn output_of(command: &mut Command, bytes: Vec<u8>, step: usize) -> Output {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -59,7 +59,7 @@ fn stream(place: &Place, arguments: &[&str], bytes: Vec<u8>) -> Output {
 }
 
 /// A WAV file's samples as they are stored, with its rate and channels as arguments.
-fn raw(path: &Path) -> (Vec<u8>, [String; 4]) {
+pub(super) fn raw(path: &Path) -> (Vec<u8>, [String; 4]) {
     let mut wav = hound::WavReader::open(path).unwrap();
     let spec = wav.spec();
     assert_eq!((spec.bits_per_sample, spec.sample_format), (16, hound::SampleFormat::Int));
@@ -69,7 +69,7 @@ fn raw(path: &Path) -> (Vec<u8>, [String; 4]) {
 }
 
 /// Noise at 16 kHz, mono, s16le.
-fn noise(num_samples: usize) -> Vec<u8> {
+pub(super) fn noise(num_samples: usize) -> Vec<u8> {
     let mut state = 7u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -79,7 +79,7 @@ fn noise(num_samples: usize) -> Vec<u8> {
 }
 
 /// Asserts that a stream's lines have the very scores of `aesa score --frames --format jsonl` for one clip.
-fn assert_same_scores(streamed: &Output, scored: &Output) {
+pub(super) fn assert_same_scores(streamed: &Output, scored: &Output) {
     assert_code(streamed, 0);
     assert_code(scored, 0);
     let (mut frames, clip) = (lines(streamed), &lines(scored)[0]);
@@ -154,7 +154,7 @@ fn how_the_bytes_come_changes_nothing() {
 #[test]
 fn frames_come_while_the_input_goes_on() {
     let place = Place::new();
-    let mut stream = Stream::start(&place, &["--hop", "0.48", "--look-ahead", "0.48"]);
+    let mut stream = Stream::start(&place, "tiny.onnx", &["--hop", "0.48", "--look-ahead", "0.48"]);
     // Windows of 62 steps at a hop of 3 end at 5 and 8: with 3 steps of look-ahead that is five frames.
     stream.write(&noise(8 * 2560 + 240));
     for i in 0..5 {
@@ -178,7 +178,7 @@ fn frames_come_while_the_input_goes_on() {
 fn a_signal_ends_the_stream_with_its_score() {
     let place = Place::new();
     for signal in ["-INT", "-TERM"] {
-        let mut stream = Stream::start(&place, &["--hop", "0.96"]);
+        let mut stream = Stream::start(&place, "tiny.onnx", &["--hop", "0.96"]);
         stream.write(&noise(48_000));
         // Its input stays open; the first line says that it listens, and has taken up the signals before.
         stream.next_line();
