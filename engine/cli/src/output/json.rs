@@ -133,6 +133,33 @@ pub(crate) fn engine(provenance: &Provenance) -> Value {
     engine.into()
 }
 
+/// How the model heard, in the keys that files and streams have in common.
+pub(crate) fn policy(policy: Policy) -> Map<String, Value> {
+    let mut keys = Map::new();
+    keys.insert("name".into(), policy.name().into());
+    match policy {
+        Policy::Windowed { window_steps } => {
+            keys.insert("window_steps".into(), window_steps.into());
+        }
+        Policy::Chunked { chunk_steps, left_steps } => {
+            keys.insert("chunk_steps".into(), chunk_steps.into());
+            keys.insert("left_steps".into(), left_steps.into());
+        }
+    }
+    keys.insert("step_s".into(), STEP_S.into());
+    keys
+}
+
+/// Which model it was.
+pub(crate) fn model(provenance: &Provenance) -> Value {
+    json!({
+        "id": provenance.id,
+        "version": provenance.version,
+        "labels": provenance.labels.name(),
+        "run_hash": provenance.run_hash,
+    })
+}
+
 pub(crate) fn named(scores: &Scores) -> Named {
     Named { pq: scores[Axis::Pq], pc: scores[Axis::Pc], ce: scores[Axis::Ce], cu: scores[Axis::Cu] }
 }
