@@ -79,3 +79,40 @@ impl Network<'_> {
 
 /// Samples taken at a time: 10 ms.
 pub const BLOCK_SAMPLES: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::{MEMORY_NUMBERS, clip, model_file};
+
+    #[test]
+    fn cuts_and_an_earlier_clip_change_nothing() {
+        let model = Model::from_bytes(model_file()).unwrap();
+        let mut memory = vec![0.0; MEMORY_NUMBERS];
+        let mut scorer = Scorer::new(&model, &mut memory).unwrap();
+        let mut score = |pieces: &[usize]| {
+            let (mut frames, mut rest) = (Vec::new(), clip());
+            for piece in pieces.iter().cycle() {
+                let (now, later) = rest.split_at(rest.len().min(*piece));
+                scorer.push(now, |scores| frames.push(scores)).unwrap();
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let mean = scorer.finish(|scores| frames.push(scores)).unwrap();
+            assert_eq!(mean.num_steps, frames.len() as u64);
+            (frames, mean)
+        };
+        let whole = score(&[clip().len()]);
+        for pieces in [&[1][..], &[160], &[161, 7, 4000], &[clip().len()]] {
+            assert_eq!(score(pieces), whole, "{pieces:?}");
+        }
+        assert!(whole.0.windows(2).any(|pair| pair[0] != pair[1]));
+    }
+}
