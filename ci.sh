@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ci.sh: builds and tests everything on a bare Debian machine with Rust. Fetches what is missing (Debian packages
-# through apt-get, libtorch and onnxruntime through pip) and ends with one line: N passed, N failed.
+# through apt-get, libtorch and onnxruntime through pip, Rust's libraries for microcontrollers through rustup) and ends
+# with one line: N passed, N failed.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$PWD
@@ -64,6 +65,15 @@ for expected in target/onnx-expected/*.safetensors; do
     python_passed=$((python_passed + 1))
 done
 [ "$python_passed" -gt 0 ] || { echo "no ONNX files were written by the tests" >&2; exit 1; }
+
+step "firmware on emulated microcontrollers"
+status=0
+LINT=1 bash cross/firmware/run.sh 2>&1 | tee -a "$log" || status=$?
+case $status in
+    0) ;;
+    3) echo "skipped: QEMU cannot be installed here" ;;
+    *) exit "$status" ;;
+esac
 
 step "done"
 awk -v extra="$python_passed" '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed + extra, failed }' "$log"

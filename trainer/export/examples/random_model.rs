@@ -1,7 +1,12 @@
-//! Writes a model with random weights, to try runtimes with: `random_model tiny|starter|base [random.onnx]`.
+//! Writes a model with random weights, to try runtimes with: `random_model tiny|starter|base [random.onnx|random.aesa]`.
+//!
+//! A `model.aesa` is int8, in chunks of 6 steps that see 12 steps before them.
 
 use aesa::{Labels, ModelInfo, Policy};
-use aesa_export::{EncoderConfig, ExportOptions, ModelConfig, random_tensors, write_onnx_with};
+use aesa_export::{
+    AesaOptions, ChunkPolicy, EncoderConfig, ExportOptions, ModelConfig, Storage, random_tensors, write_aesa,
+    write_onnx_with,
+};
 use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<()> {
@@ -24,9 +29,15 @@ fn main() -> anyhow::Result<()> {
         labels: Labels::Proxy,
         run_hash: "0".to_string(),
     };
-    let onnx = write_onnx_with(&config, &random_tensors(&config, 1)?, &info, &options)?;
-    std::fs::write(&path, &onnx).with_context(|| path.clone())?;
-    println!("{path}: {} bytes", onnx.len());
+    let tensors = random_tensors(&config, 1)?;
+    let model = if path.ends_with(".aesa") {
+        let chunks = ChunkPolicy { chunk_steps: 6, left_steps: 12 };
+        write_aesa(&config, &tensors, &info, &AesaOptions { storage: Storage::Int8, chunks: Some(chunks) })?
+    } else {
+        write_onnx_with(&config, &tensors, &info, &options)?
+    };
+    std::fs::write(&path, &model).with_context(|| path.clone())?;
+    println!("{path}: {} bytes", model.len());
     Ok(())
 }
 
