@@ -49,14 +49,15 @@ def metric_table(work, split, level):
 
 
 def shipped_table(work):
-    print("\n**The model that ships: system level on the test set**\n")
-    report = json.loads((Path(work) / "starter/eval-test.json").read_text())
-    print("| domain | axis | " + " | ".join(metric.upper() for metric in METRICS) + " |")
-    print("|---" * 6 + "|")
-    for domain in ("speech", "music", "sound", "all"):
-        axes = report["axes"] if domain == "all" else report["domains"][domain]
-        for axis in AXES:
-            print(f"| {domain} | {axis} | " + " | ".join(f"{axes[axis]['system'][m]:.3f}" for m in METRICS) + " |")
+    for split, level in (("test", "system"), ("test", "utterance"), ("validation", "utterance")):
+        print(f"\n**The model that ships: {split} set, {level} level**\n")
+        report = json.loads((Path(work) / f"starter/eval-{split}.json").read_text())
+        print("| domain | axis | " + " | ".join(metric.upper() for metric in METRICS) + " |")
+        print("|---" * 6 + "|")
+        for domain in ("speech", "music", "sound", "all"):
+            axes = report["axes"] if domain == "all" else report["domains"][domain]
+            for axis in AXES:
+                print(f"| {domain} | {axis} | " + " | ".join(f"{axes[axis][level][m]:.3f}" for m in METRICS) + " |")
     print("\n| ladder | PQ falls at every step in |")
     print("|---|---|")
     for ladder in json.loads((Path(work) / "starter/eval-ladders.json").read_text()):

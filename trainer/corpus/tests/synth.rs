@@ -67,6 +67,7 @@ fn tiny(folder: &Path) -> SynthConfig {
         texture_share: 0.0,
         degradations: degradations.map(|kind| DegradationWeight { kind, weight: 1.0 }).to_vec(),
         further_degradations: vec![DegradationWeight { kind: Kind::Noise, weight: 1.0 }],
+        further_line_share: 0.0,
         sources: vec![SourceSet {
             folder: "audio".into(),
             domain: Domain::Sound,
@@ -163,7 +164,7 @@ fn further_clips_get_worse_and_move_no_label() {
     let config = tiny(folder.path());
     let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
     let info = run(&config, &with, &Progress::quiet()).unwrap();
-    let plain = SynthConfig { num_further: 0, ..config };
+    let plain = SynthConfig { num_further: 0, ..config.clone() };
     assert_eq!(run(&plain, &without, &Progress::quiet()).unwrap().pq_maps, info.pq_maps);
 
     let clips = read_clips(with.join("train.csv")).unwrap();
@@ -174,6 +175,13 @@ fn further_clips_get_worse_and_move_no_label() {
     assert!(further[1..].iter().all(|clip| clip.family == further[0].family));
     assert!(train.iter().all(|clip| clip.family != further[0].family));
     assert!(further[2].processing.starts_with("noise("), "{}", further[2].processing);
+
+    let line = SynthConfig { further_line_share: 1.0, ..config };
+    run(&line, &with, &Progress::quiet()).unwrap();
+    let clips = read_clips(with.join("train.csv")).unwrap();
+    assert_eq!(train, &clips[..5]);
+    let chain = &clips[7].processing;
+    assert!(chain.starts_with("bandpass(") && chain.contains("+noise("), "{chain}");
 }
 
 #[test]

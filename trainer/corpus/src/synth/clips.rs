@@ -147,9 +147,9 @@ impl Studio<'_> {
         if let Some(records) = self.finished(&names) {
             return Ok(records);
         }
-        let (kinds, graded_share) = match series {
-            Series::Further => (&self.config.further_degradations, 1.0),
-            Series::Train | Series::Validation => (&self.config.degradations, self.config.graded_share),
+        let (kinds, graded_share, line_share) = match series {
+            Series::Further => (&self.config.further_degradations, 1.0, self.config.further_line_share),
+            Series::Train | Series::Validation => (&self.config.degradations, self.config.graded_share, 0.0),
         };
         let is_graded = Draw::new(self.config.seed, &format!("{folder}/{family}")).chance(graded_share);
         if is_graded {
@@ -157,7 +157,10 @@ impl Studio<'_> {
                 let key = format!("{folder}/{family}/{attempt}");
                 let mut draw = Draw::new(self.config.seed, &format!("{key}/mix"));
                 let mix = self.draw_mix(domain, split, &mut draw)?;
-                let chains = self.graded_chains(kinds, &key, &mut draw);
+                let mut chains = self.graded_chains(kinds, &key, &mut draw);
+                if matches!(chains.last().and_then(|chain| chain.first()), Some(Step::Noise { .. })) {
+                    self.on_a_line(line_share, &key, &mut chains);
+                }
                 let made = names.iter().zip(&chains).enumerate().map(|(variant, (name, chain))| {
                     let mut draw = Draw::new(self.config.seed, &format!("{key}/apply/{variant}"));
                     self.finish(name, &mix, chain, &mut draw)
@@ -355,6 +358,19 @@ impl Studio<'_> {
             chains[0].clear();
         }
         chains
+    }
+
+    /// With a chance, the same band-pass before everything else in each chain but that of the clean clip.
+    fn on_a_line(&self, share: f64, key: &str, chains: &mut [Vec<Step>]) {
+        let mut draw = Draw::new(self.config.seed, &format!("{key}/line"));
+        if draw.chance(share) {
+            let severity = draw.uniform(0.0, 1.0);
+            let line = Step::new(Kind::BandPass, severity, &mut draw);
+            chains
+                .iter_mut()
+                .filter(|chain| !chain.is_empty())
+                .for_each(|chain| chain.insert(0, line.clone()));
+        }
     }
 
     /// Processes a mix, measures it, sets its level and writes audio and record.

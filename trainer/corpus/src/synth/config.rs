@@ -61,6 +61,8 @@ pub struct SynthConfig {
     pub degradations: Vec<DegradationWeight>,
     /// Degradations of the further training clips and their weights.
     pub further_degradations: Vec<DegradationWeight>,
+    /// Share of the further families with noise whose mix passes a band-pass first: noise on a telephone line.
+    pub further_line_share: f64,
     /// Where the source recordings of training and validation come from.
     pub sources: Vec<SourceSet>,
     /// Share of the general sounds of training and validation that are synthesised (see `textures.rs`); the others are
@@ -213,6 +215,7 @@ impl Default for SynthConfig {
                 .into_iter()
                 .map(|(kind, weight)| DegradationWeight { kind, weight })
                 .collect(),
+            further_line_share: 0.5,
             sources: Vec::new(),
             texture_share: 0.5,
             midi_share: 0.8,
@@ -249,6 +252,7 @@ impl SynthConfig {
             self.midi_share,
             self.even_share,
             self.partial_source,
+            self.further_line_share,
         ];
         let positive = |weights: &[f64]| {
             weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().sum::<f64>() > 0.0
