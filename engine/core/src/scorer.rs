@@ -170,10 +170,10 @@ impl<N: Network> Scorer<N> {
     /// missing from a network.
     ///
     /// Time goes on; the network hears digital silence for them and needs as long as for any audio. Every frame score
-    /// whose window touches them (or whose chunk, or a chunk that it attends to) says so ([`FrameScore::has_gap`]), and steps that do so themselves
-    /// ([`FrameScore::is_lost`]) are left out of the clip score. A step touches them if one of its samples at 16 kHz
-    /// could have been another without the gap; at other rates the resampler's blocks add up to 1.5 blocks on either
-    /// side.
+    /// whose window touches them (in chunks: whose chunk, or one before that it attends to) says so
+    /// ([`FrameScore::has_gap`]), and steps that do so themselves ([`FrameScore::is_lost`]) are left out of the clip
+    /// score. A step touches them if one of its samples at 16 kHz could have been another without the gap; at other
+    /// rates the resampler's blocks add up to 1.5 blocks on either side.
     ///
     /// # Errors
     /// [`ScorerError::Network`] and [`ScorerError::BadScore`], which end the clip; [`ScorerError::Finished`] after its
@@ -258,8 +258,8 @@ impl<N: Network> Scorer<N> {
     }
 
     /// The longest wait for a frame score: how many samples at the caller's rate have to be seen from the start of a
-    /// step until its score comes out. Hop and look-ahead, or a chunk; the 15 ms by which the last frame reaches beyond its step, and
-    /// the resampler's blocks.
+    /// step until its score comes out. Hop and look-ahead, or a chunk; the 15 ms by which the last frame reaches beyond
+    /// its step; and the resampler's blocks.
     pub fn latency_samples(&self) -> u64 {
         let WindowPolicy { hop_steps, look_ahead_steps } = self.policy();
         let overhang = FRAME_LENGTH_SAMPLES - FRAME_SHIFT_SAMPLES;

@@ -10,19 +10,17 @@ use crate::fbank::NUM_MEL_BINS;
 use crate::model::ModelInfo;
 use crate::score::{FRAMES_PER_STEP, Scores};
 
-/// A [`Network`] over a shared [`Model`], windowed or chunked: its metadata, and a [`Stream`] of its own.
-///
-/// `M` is the memory: a `Vec`, or a slice lent by the caller. Scoring asks for no more.
+/// A [`Network`] over a shared [`Model`], windowed or chunked: its metadata, and a [`Stream`] in memory of its own. Scoring
+/// asks for no more.
 #[derive(Debug)]
-pub struct Session<'m, M = Vec<f32>> {
+pub struct Session<'m> {
     info: ModelInfo,
-    stream: Stream<'m, M>,
+    stream: Stream<'m, Vec<f32>>,
 }
 
-impl<'m, M: AsMut<[f32]>> Session<'m, M> {
-    /// A session whose chunks go through `stream`, from the start of a clip.
-    pub(crate) fn new(info: ModelInfo, mut stream: Stream<'m, M>) -> Self {
-        stream.reset();
+impl<'m> Session<'m> {
+    /// A session whose chunks go through `stream`, which is at the start of a clip.
+    pub(crate) fn new(info: ModelInfo, stream: Stream<'m, Vec<f32>>) -> Self {
         Self { info, stream }
     }
 
@@ -32,7 +30,7 @@ impl<'m, M: AsMut<[f32]>> Session<'m, M> {
     }
 }
 
-impl<M: AsMut<[f32]>> Network for Session<'_, M> {
+impl Network for Session<'_> {
     type Error = StreamError;
 
     fn info(&self) -> &ModelInfo {
