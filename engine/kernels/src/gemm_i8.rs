@@ -46,7 +46,8 @@ impl<'a> Int8Weights<'a> {
         Self { data, scales: &self.scales[range], inputs: self.inputs }
     }
 
-    fn row(&self, j: usize) -> &'a [i8] {
+    #[inline(always)]
+    pub(crate) fn row(&self, j: usize) -> &'a [i8] {
         &self.data[j * self.inputs..][..self.inputs]
     }
 }
@@ -57,6 +58,7 @@ impl<'a> Int8Weights<'a> {
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(always)]
 pub fn quantise(x: &[f32], q: &mut [i16]) -> f32 {
     assert_eq!(x.len(), q.len());
     let largest = max_abs(x);
@@ -86,6 +88,7 @@ pub struct QuantisedRows<'a> {
 ///
 /// # Panics
 /// If the sizes do not fit together.
+#[inline(always)]
 pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     let (m, n) = (x.scales.len(), w.num_outputs());
     assert!(c.num_rows() == m && c.num_cols() == n && bias.is_none_or(|bias| bias.len() == n));
@@ -109,7 +112,7 @@ pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
 }
 
 /// The `sums` of the rows from `first` on with two weight rows; `wide` is for these in 16 bits.
-#[inline]
+#[inline(always)]
 fn sum_pair(
     x: QuantisedRows<'_>,
     first: usize,
@@ -134,7 +137,7 @@ fn sum_pair(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn dots(x: &[i16], u: &[i16], v: &[i16]) -> [i32; 2] {
     let n = x.len();
     let (u, v) = (&u[..n], &v[..n]);

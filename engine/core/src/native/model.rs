@@ -5,7 +5,7 @@ use alloc::vec;
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
-use aesa_kernels::Matrix;
+use aesa_kernels::{Kernels, Matrix};
 
 use super::block::Block;
 use super::error::{ModelError, StreamError};
@@ -36,6 +36,7 @@ pub struct Model<'a> {
     pub(crate) position_bias: Option<Matrix<'a>>,
     pub(crate) blocks: heapless::Vec<Block<'a>, MAX_LAYERS>,
     pub(crate) head: Head<'a>,
+    pub(crate) kernels: &'static Kernels,
     metadata: &'a [u8],
     num_bytes: usize,
 }
@@ -69,6 +70,14 @@ impl<'a> Model<'a> {
     /// # Errors
     /// [`ModelError`], in the order: big-endian processor, magic, version, length, checksum, sizes, metadata, tensors.
     pub fn from_bytes(file: &'a [u8]) -> Result<Self, ModelError> {
+        Self::with_kernels(file, Kernels::detect())
+    }
+
+    /// [`from_bytes`](Self::from_bytes) with kernels of the caller's choice. The choice changes no score, only the time.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn with_kernels(file: &'a [u8], kernels: &'static Kernels) -> Result<Self, ModelError> {
         if cfg!(target_endian = "big") {
             return Err(ModelError::BigEndian);
         }
@@ -85,7 +94,7 @@ impl<'a> Model<'a> {
         let metadata = rest.get(..metadata_bytes).ok_or(ModelError::Metadata)?;
         check_metadata(metadata)?;
         let data = (HEADER_BYTES + entries.len() + metadata.len()) as u64;
-        let mut table = Table::new(file, entries.as_chunks().0, data);
+        let mut table = Table::new(file, entries.as_chunks().0, data, kernels);
         let (patch, position) = (PatchEmbedding::read(&mut table, &shape)?, PositionConv::read(&mut table, &shape)?);
         let position_bias = match shape.far {
             0 => None,
@@ -97,12 +106,18 @@ impl<'a> Model<'a> {
         }
         let head = Head::read(&mut table, &shape)?;
         table.finish()?;
-        Ok(Self { shape, layout, patch, position, position_bias, blocks, head, metadata, num_bytes: file.len() })
+        let num_bytes = file.len();
+        Ok(Self { shape, layout, patch, position, position_bias, blocks, head, kernels, metadata, num_bytes })
     }
 
     /// How the model hears a clip.
     pub fn policy(&self) -> Policy {
         self.shape.policy
+    }
+
+    /// What the model computes with.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
     }
 
     /// What the model takes: flash for the file, RAM for each stream.
