@@ -52,7 +52,10 @@ fn columns<const N: usize>(
 ) {
     let m = a.num_rows();
     while *j + N <= b.num_cols() {
-        let start = bias.map_or([0.0; N], |bias| core::array::from_fn(|l| bias[*j + l]));
+        let mut start = [0.0; N];
+        if let Some(bias) = bias {
+            start.copy_from_slice(&bias[*j..*j + N]);
+        }
         let mut i = 0;
         while i + 4 <= m {
             tile::<4, N>(a, b, &start, c, [i, *j]);

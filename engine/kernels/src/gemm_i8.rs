@@ -46,6 +46,11 @@ impl<'a> Int8Weights<'a> {
         Self { data, scales: &self.scales[range], inputs: self.inputs }
     }
 
+    /// One per output.
+    pub(crate) fn scales(&self) -> &'a [f32] {
+        self.scales
+    }
+
     #[inline(always)]
     pub(crate) fn row(&self, j: usize) -> &'a [i8] {
         &self.data[j * self.inputs..][..self.inputs]

@@ -1,15 +1,15 @@
-//! The definition, compiled for AVX-512 with registers of sixteen f32.
+//! The definition, compiled for AVX-512 with registers of sixteen f32; the int8 product of its own.
 
+use super::vnni;
 use crate::attention::{Keys, attend_tiled, attend_to_numbers_tiled};
 use crate::gemm_f32::gemm_tiled;
-use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
 
 pub(super) const TABLE: Kernels = Kernels {
     name: "AVX-512 VNNI",
     gemm_f32,
-    gemm_i8: gemm_i8,
+    gemm_i8: vnni::gemm,
     quantise,
     layer_norm,
     attend,
@@ -23,11 +23,6 @@ pub(super) const TABLE: Kernels = Kernels {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     gemm_tiled::<WIDEST>(a, b, bias, c);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn gemm_i8(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
-    gemm_i8::gemm(x, w, bias, c);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]

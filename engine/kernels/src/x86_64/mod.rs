@@ -2,6 +2,8 @@
 
 mod avx2;
 mod avx512;
+mod lanes16;
+mod vnni;
 
 use crate::Kernels;
 
