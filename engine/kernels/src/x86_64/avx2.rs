@@ -1,15 +1,15 @@
-//! The definition, compiled for AVX2 with registers of eight f32.
+//! The definition, compiled for AVX2 with registers of eight f32; the int8 product of its own.
 
+use super::pairs;
 use crate::attention::{Keys, attend_tiled, attend_to_numbers_tiled};
 use crate::gemm_f32::gemm_tiled;
-use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
 
 pub(super) const TABLE: Kernels = Kernels {
     name: "AVX2",
     gemm_f32,
-    gemm_i8: gemm_i8,
+    gemm_i8: pairs::gemm,
     quantise,
     layer_norm,
     attend,
@@ -23,11 +23,6 @@ pub(super) const TABLE: Kernels = Kernels {
 #[target_feature(enable = "avx2")]
 fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     gemm_tiled::<WIDEST>(a, b, bias, c);
-}
-
-#[target_feature(enable = "avx2")]
-fn gemm_i8(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
-    gemm_i8::gemm(x, w, bias, c);
 }
 
 #[target_feature(enable = "avx2")]

@@ -3,6 +3,8 @@
 mod avx2;
 mod avx512;
 mod lanes16;
+mod lanes8;
+mod pairs;
 mod vnni;
 
 use crate::Kernels;
