@@ -1,6 +1,6 @@
 //! The native engine on real audio: the same scores as tract in f32, and near them in int8.
 
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Kernels, Model};
 use aesa::score::Scores;
 use aesa::{Labels, ModelInfo, Network};
 use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, write_aesa, write_onnx};
@@ -8,8 +8,13 @@ use aesa_tests::project;
 use aesa_tract::TractModel;
 
 fn scores(file: &[u8], features: &[f32]) -> Vec<Scores> {
+    scores_with(Kernels::detect(), file, features)
+}
+
+fn scores_with(kernels: &'static Kernels, file: &[u8], features: &[f32]) -> Vec<Scores> {
     let file = AlignedBytes::from(file);
-    let (model, mut scores) = (Model::from_bytes(&file).expect("the file was just written"), Vec::new());
+    let model = Model::with_kernels(&file, kernels).expect("the file was just written");
+    let mut scores = Vec::new();
     let mut stream = model.stream();
     stream.push(features, |s| scores.push(s)).expect("the features are finite");
     stream.finish(|s| scores.push(s));
@@ -24,11 +29,8 @@ fn differences(a: &[Scores], b: &[Scores]) -> (f32, f32) {
     (all.iter().sum::<f32>() / all.len() as f32, all.iter().copied().fold(0.0, f32::max))
 }
 
-#[test]
-fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
-    // The shipped model's sizes; its weights are in its ONNX file only in combined form, so these are random.
-    let (config, window_steps) = (ModelConfig::starter(), 62);
-    let info = ModelInfo {
+fn info(window_steps: usize) -> ModelInfo {
+    ModelInfo {
         id: "random".into(),
         version: "0".into(),
         target_mean: [5.0; 4],
@@ -36,7 +38,14 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
         window_steps,
         labels: Labels::Proxy,
         run_hash: "0".into(),
-    };
+    }
+}
+
+#[test]
+fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
+    // The shipped model's sizes; its weights are in its ONNX file only in combined form, so these are random.
+    let (config, window_steps) = (ModelConfig::starter(), 62);
+    let info = info(window_steps);
     let tensors = random_tensors(&config, 3).unwrap();
     let tract = TractModel::from_bytes(&write_onnx(&config, &tensors, &info).unwrap()).unwrap();
     let write =
@@ -59,6 +68,27 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
             println!("{clip} {chunks:?}: mean {mean:.4}, max {max:.4}");
             // docs/SPEC.md, "Quantisation".
             assert!(mean <= 0.05 && max <= 0.2, "{clip} {chunks:?}: mean {mean}, max {max}");
+        }
+    }
+}
+
+#[test]
+fn every_table_of_kernels_gives_the_same_scores() {
+    let (config, tensors) = (ModelConfig::starter(), random_tensors(&ModelConfig::starter(), 4).unwrap());
+    let path = project("models/starter/golden/speech-noisy.mp3");
+    let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
+    for storage in [Storage::Int8, Storage::F32] {
+        // Chunks of 5 steps end in a short one.
+        for chunks in [None, Some(ChunkPolicy { chunk_steps: 5, left_steps: 12 })] {
+            let file = write_aesa(&config, &tensors, &info(62), &AesaOptions { storage, chunks }).unwrap();
+            let bits = |kernels| -> Vec<[u32; 4]> {
+                scores_with(kernels, &file, &features).iter().map(|s| s.0.map(f32::to_bits)).collect()
+            };
+            let expected = bits(Kernels::SCALAR);
+            assert_eq!(expected.len(), features.len() / 2048);
+            for kernels in Kernels::supported() {
+                assert_eq!(bits(kernels), expected, "{} {storage:?} {chunks:?}", kernels.name());
+            }
         }
     }
 }

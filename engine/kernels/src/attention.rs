@@ -152,7 +152,8 @@ fn add_bias(row: &mut [f32], by_distance: &[f32], distance: isize, factor: f32) 
 impl Gate<'_> {
     #[inline(always)]
     fn of(&self, query: &[f32]) -> f32 {
-        let [a, b] = [0, 1].map(|i| sigmoid(lanes::dot(self.weight.row(i), query) + self.bias[i]));
+        let gate = |i: usize| sigmoid(lanes::dot(self.weight.row(i), query) + self.bias[i]);
+        let (a, b) = (gate(0), gate(1));
         a * (b * self.grep_a - 1.0) + 2.0
     }
 }

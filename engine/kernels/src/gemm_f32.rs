@@ -79,11 +79,14 @@ fn tile<const M: usize, const N: usize>(
     [i, j]: [usize; 2],
 ) {
     let k = a.num_cols();
-    let a: [&[f32]; M] = core::array::from_fn(|r| &a.row(i + r)[..k]);
+    let mut rows: [&[f32]; M] = [&[]; M];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &a.row(i + r)[..k];
+    }
     let mut sums = [*start; M];
     for l in 0..k {
         let b = &b.row(l)[j..j + N];
-        for (sums, a) in sums.iter_mut().zip(a) {
+        for (sums, a) in sums.iter_mut().zip(rows) {
             sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a[l] * b);
         }
     }
