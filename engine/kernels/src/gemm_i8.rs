@@ -109,7 +109,7 @@ pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
                 let row = c.row_mut(i);
                 for (&j, &sum) in pair.iter().zip(sums) {
                     let start = bias.map_or(0.0, |bias| bias[j]);
-                    row[j] = start + sum as f32 * (x.scales[i] * w.scales[j]);
+                    row[j] = start + sum as f32 * (x.scales[i] * w.scales()[j]);
                 }
             }
         }

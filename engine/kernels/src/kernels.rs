@@ -59,7 +59,9 @@ impl Kernels {
     pub fn supported() -> impl Iterator<Item = &'static Self> {
         #[cfg(target_arch = "x86_64")]
         let tables = crate::x86_64::supported();
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let tables = crate::aarch64::supported();
+        #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
         let tables: [Option<&'static Self>; 0] = [];
         tables.into_iter().flatten().chain(core::iter::once(Self::SCALAR))
     }

@@ -10,7 +10,7 @@
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
 //!
 //!  kernels.rs     the table of all these functions for one instruction set
-//!  x86_64/        AVX-512 VNNI, AVX2
+//!  x86_64/        AVX-512 VNNI, AVX2;   aarch64/  NEON, its dot products
 //! ```
 //!
 //! The functions of the first modules are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of
@@ -20,6 +20,8 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub mod attention;
 pub mod f16;
 pub mod gemm_f32;
@@ -30,6 +32,8 @@ pub mod lstm;
 pub mod math;
 pub mod matrix;
 pub mod norm;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod parts;
 #[cfg(test)]
 mod suite;
 #[cfg(target_arch = "x86_64")]

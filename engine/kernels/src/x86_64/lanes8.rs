@@ -2,6 +2,8 @@
 
 use core::arch::x86_64::*;
 
+use crate::parts::padded;
+
 /// The first 8 numbers, or as many as there are; the other lanes are 0.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -49,19 +51,6 @@ pub(super) fn to_array(x: __m256i) -> [i32; 8] {
     // SAFETY: the array is as large as the register.
     unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), x) };
     lanes
-}
-
-/// The first `N` numbers, zeros where there are fewer.
-#[inline(always)]
-fn padded<T: Copy + Default, const N: usize>(x: &[T]) -> [T; N] {
-    match x.first_chunk() {
-        Some(x) => *x,
-        None => {
-            let mut lanes = [T::default(); N];
-            lanes[..x.len()].copy_from_slice(x);
-            lanes
-        }
-    }
 }
 
 /// Lane `i` of register `j` goes to lane `j` of register `i`.

@@ -12,6 +12,7 @@ use core::mem::MaybeUninit;
 use super::lanes8::{load_f32, load_i8, load_i16, reduce, store_f32, to_array, transpose};
 use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::matrix::MatrixMut;
+use crate::parts::{tail, written};
 
 /// [`gemm_i8::gemm`](crate::gemm_i8::gemm).
 #[target_feature(enable = "avx2")]
@@ -104,7 +105,7 @@ impl Product<'_> {
             }
         }
         // SAFETY: for each t the blocks of 16 inputs, 8 groups, wrote every group's entry g * T + t.
-        let panel = unsafe { panel.assume_init_ref() };
+        let panel = unsafe { written(panel) };
         panel.as_chunks().0
     }
 
@@ -125,7 +126,7 @@ impl Product<'_> {
             }
         }
         // SAFETY: each of the NB rows has as many parts of 16 inputs as blocks, and wrote all of them.
-        let pairs = unsafe { pairs.assume_init_ref() };
+        let pairs = unsafe { written(pairs) };
         let mut rows: [&[i32]; NB] = [&[]; NB];
         for (i, row) in rows.iter_mut().enumerate() {
             *row = pairs[i * blocks..(i + 1) * blocks].as_flattened();
@@ -175,12 +176,6 @@ fn few_rows(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
             store_f32(&mut c.row_mut(i)[begin..end], values);
         }
     }
-}
-
-/// What comes after the first `n`.
-#[inline(always)]
-fn tail<T>(x: &[T], n: usize) -> &[T] {
-    &x[n.min(x.len())..]
 }
 
 /// Outputs that are summed at a time: with two registers of rows each, half of all registers.

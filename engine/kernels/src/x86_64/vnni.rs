@@ -16,6 +16,7 @@ use core::mem::MaybeUninit;
 use super::lanes16::{load_f32, load_i8, load_i16, reduce, store_f32, transpose};
 use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::matrix::MatrixMut;
+use crate::parts::{padded, tail, written};
 
 /// [`gemm_i8::gemm`](crate::gemm_i8::gemm).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -122,7 +123,7 @@ impl Product<'_> {
             }
         }
         // SAFETY: for each t the blocks of 64 inputs, 16 groups, wrote every group's entry g * T + t.
-        let panel = unsafe { panel.assume_init_ref() };
+        let panel = unsafe { written(panel) };
         panel.as_chunks().0
     }
 }
@@ -147,9 +148,8 @@ fn dots<const T: usize, const NB: usize>(panel: &[[__m512i; T]], w: [&[i8]; NB])
     }
     if let Some(group) = panel.get(whole) {
         for (sums, w) in sums.iter_mut().zip(w) {
-            let mut four = [0; 4];
-            four.iter_mut().zip(&w[4 * whole..]).for_each(|(four, w)| *four = w.cast_unsigned());
-            let w = _mm512_set1_epi32(i32::from_le_bytes(four));
+            let four = padded::<i8, 4>(&w[4 * whole..]);
+            let w = _mm512_set1_epi32(i32::from_le_bytes(four.map(i8::cast_unsigned)));
             for (sum, rows) in sums.iter_mut().zip(group) {
                 *sum = _mm512_dpbusd_epi32(*sum, *rows, w);
             }
@@ -198,12 +198,6 @@ fn few_rows(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
             store_f32(&mut c.row_mut(i)[begin..end], values);
         }
     }
-}
-
-/// What comes after the first `n`.
-#[inline(always)]
-fn tail<T>(x: &[T], n: usize) -> &[T] {
-    &x[n.min(x.len())..]
 }
 
 /// Below this many rows most of a register would be empty.
