@@ -44,5 +44,10 @@ for seed in 1 2 3; do
     done
 done
 python3 models/starter/tables.py "$work" > "$work/tables.md"
-"$trainer" export --run "$work/starter" --out "$work/model.onnx"
-echo "the model: $work/model.onnx; the card's tables: $work/tables.md"
+checks=()
+for clip in models/starter/golden/*.*; do
+    [[ $clip = *.json ]] || checks+=(--check "$clip")
+done
+"$trainer" export --run "$work/starter" --out "$work/model.onnx" "${checks[@]}"
+"$trainer" export --run "$work/starter" --out "$work/model.aesa" --chunk-steps 6 --left-steps 12 "${checks[@]}"
+echo "the model: $work/model.onnx and $work/model.aesa; the card's tables: $work/tables.md"

@@ -1,7 +1,7 @@
 //! The native engine on real audio: the same scores as tract in f32, and near them in int8.
 
 use aesa::Network;
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Kernels, Model};
 use aesa::score::Scores;
 use aesa_export::{
     AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa, write_onnx,
@@ -10,8 +10,13 @@ use aesa_tests::project;
 use aesa_tract::TractModel;
 
 fn scores(file: &[u8], features: &[f32]) -> Vec<Scores> {
+    scores_with(Kernels::detect(), file, features)
+}
+
+fn scores_with(kernels: &'static Kernels, file: &[u8], features: &[f32]) -> Vec<Scores> {
     let file = AlignedBytes::from(file);
-    let (model, mut scores) = (Model::from_bytes(&file).expect("the file was just written"), Vec::new());
+    let model = Model::with_kernels(&file, kernels).expect("the file was just written");
+    let mut scores = Vec::new();
     let mut stream = model.stream();
     stream.push(features, |s| scores.push(s)).expect("the features are finite");
     stream.finish(|s| scores.push(s));
@@ -52,6 +57,27 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
             println!("{clip} {chunks:?}: mean {mean:.4}, max {max:.4}");
             // docs/SPEC.md, "Quantisation".
             assert!(mean <= 0.05 && max <= 0.2, "{clip} {chunks:?}: mean {mean}, max {max}");
+        }
+    }
+}
+
+#[test]
+fn every_table_of_kernels_gives_the_same_scores() {
+    let (config, tensors) = (ModelConfig::starter(), random_tensors(&ModelConfig::starter(), 4).unwrap());
+    let path = project("models/starter/golden/speech-noisy.mp3");
+    let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
+    for storage in [Storage::Int8, Storage::F32] {
+        // Chunks of 5 steps end in a short one.
+        for chunks in [None, Some(ChunkPolicy { chunk_steps: 5, left_steps: 12 })] {
+            let file = write_aesa(&config, &tensors, &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
+            let bits = |kernels| -> Vec<[u32; 4]> {
+                scores_with(kernels, &file, &features).iter().map(|s| s.0.map(f32::to_bits)).collect()
+            };
+            let expected = bits(Kernels::SCALAR);
+            assert_eq!(expected.len(), features.len() / 2048);
+            for kernels in Kernels::supported() {
+                assert_eq!(bits(kernels), expected, "{} {storage:?} {chunks:?}", kernels.name());
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //! Scores exist for [`QUERY_TILE`] queries at a time, the bias only by distance; neither is ever a square.
 
-use crate::gemm_f32::gemm;
+use crate::gemm_f32::gemm_tiled;
 use crate::lanes;
 use crate::math::{exp, sigmoid};
 use crate::matrix::{Matrix, MatrixMut};
@@ -52,11 +52,22 @@ pub struct Gate<'a> {
 /// # Panics
 /// If the sizes do not fit together.
 pub fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
+    attend_tiled::<8>(queries, keys, values, scratch);
+}
+
+/// [`attend`] with products of tiles of at most `WIDEST` columns.
+#[inline(always)]
+pub(crate) fn attend_tiled<const WIDEST: usize>(
+    queries: &mut MatrixMut<'_>,
+    keys: &Keys<'_>,
+    values: Matrix<'_>,
+    scratch: &mut [f32],
+) {
     let num_queries = queries.num_rows();
     for first in (0..num_queries).step_by(QUERY_TILE) {
         let mut tile = queries.rows_mut(first..(first + QUERY_TILE).min(num_queries));
-        let (mut weights, sums) = weights(tile.view(), keys, first, scratch);
-        gemm(weights.rows_mut(0..tile.num_rows()).view(), values, None, &mut tile);
+        let (mut weights, sums) = weights::<WIDEST>(tile.view(), keys, first, scratch);
+        gemm_tiled::<WIDEST>(weights.rows_mut(0..tile.num_rows()).view(), values, None, &mut tile);
         for (i, sum) in sums[..tile.num_rows()].iter().enumerate() {
             let factor = 1.0 / sum;
             tile.row_mut(i).iter_mut().for_each(|v| *v *= factor);
@@ -75,9 +86,21 @@ pub fn attend_to_numbers(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
+    attend_to_numbers_tiled::<8>(queries, keys, values, out, scratch);
+}
+
+/// [`attend_to_numbers`] with products of tiles of at most `WIDEST` columns.
+#[inline(always)]
+pub(crate) fn attend_to_numbers_tiled<const WIDEST: usize>(
+    queries: Matrix<'_>,
+    keys: &Keys<'_>,
+    values: &[f32],
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
     for first in (0..queries.num_rows()).step_by(QUERY_TILE) {
         let tile = queries.rows(first..(first + QUERY_TILE).min(queries.num_rows()));
-        let (weights, sums) = weights(tile, keys, first, scratch);
+        let (weights, sums) = weights::<WIDEST>(tile, keys, first, scratch);
         for i in 0..tile.num_rows() {
             out[first + i] += lanes::dot(weights.view().row(i), values) / sums[i];
         }
@@ -85,7 +108,8 @@ pub fn attend_to_numbers(
 }
 
 /// `exp(score - max)` of each query and key, and each query's sum of them. The first of the queries is query `first`.
-fn weights<'s>(
+#[inline(always)]
+fn weights<'s, const WIDEST: usize>(
     queries: Matrix<'_>,
     keys: &Keys<'_>,
     first: usize,
@@ -94,7 +118,7 @@ fn weights<'s>(
     let (num_queries, num_keys) = (queries.num_rows(), keys.keys.num_cols());
     let mut scores = MatrixMut::new(&mut scratch[..num_queries * num_keys], num_keys);
     let mut sums = [0.0; QUERY_TILE];
-    gemm(queries, keys.keys, None, &mut scores);
+    gemm_tiled::<WIDEST>(queries, keys.keys, None, &mut scores);
     for (i, sum) in sums[..num_queries].iter_mut().enumerate() {
         let row = scores.row_mut(i);
         row.iter_mut().for_each(|s| *s *= keys.scale);
@@ -110,6 +134,7 @@ fn weights<'s>(
 }
 
 /// Adds `factor` times the bias to a row of scores whose first key lies at `distance` from the query.
+#[inline(always)]
 fn add_bias(row: &mut [f32], by_distance: &[f32], distance: isize, factor: f32) {
     let far = (by_distance.len() / 2) as isize;
     let index = |d: isize| (d + far).clamp(0, 2 * far) as usize;
@@ -125,8 +150,10 @@ fn add_bias(row: &mut [f32], by_distance: &[f32], distance: isize, factor: f32) 
 }
 
 impl Gate<'_> {
+    #[inline(always)]
     fn of(&self, query: &[f32]) -> f32 {
-        let [a, b] = [0, 1].map(|i| sigmoid(lanes::dot(self.weight.row(i), query) + self.bias[i]));
+        let gate = |i: usize| sigmoid(lanes::dot(self.weight.row(i), query) + self.bias[i]);
+        let (a, b) = (gate(0), gate(1));
         a * (b * self.grep_a - 1.0) + 2.0
     }
 }

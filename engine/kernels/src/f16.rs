@@ -1,7 +1,7 @@
 //! Numbers stored in 16 bits (IEEE 754 binary16): between them and f32 without branches, as caches are read in bulk.
 
 /// The nearest f16, ties to even; beyond ±65504 that. Finite numbers only.
-#[inline]
+#[inline(always)]
 pub fn from_f32(x: f32) -> u16 {
     let sign = (x.to_bits() >> 16) as u16 & 0x8000;
     let size = x.abs().clamp(0.0, 65504.0);
@@ -16,7 +16,7 @@ pub fn from_f32(x: f32) -> u16 {
 /// The number that an f16 holds; finite ones only.
 ///
 /// No f32 on the way is subnormal: a processor that takes these for 0 reads the same number.
-#[inline]
+#[inline(always)]
 pub fn to_f32(x: u16) -> f32 {
     let bits = u32::from(x & 0x7fff) << 13;
     let normal = bits + (112 << 23);
@@ -24,6 +24,26 @@ pub fn to_f32(x: u16) -> f32 {
     let tiny = f32::from_bits(bits + (113 << 23)) - SMALLEST_NORMAL;
     let size = if bits < 1 << 23 { tiny.to_bits() } else { normal };
     f32::from_bits(size | u32::from(x & 0x8000) << 16)
+}
+
+/// [`from_f32`] of each number.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline(always)]
+pub fn store(values: &[f32], stored: &mut [u16]) {
+    assert_eq!(values.len(), stored.len());
+    stored.iter_mut().zip(values).for_each(|(stored, value)| *stored = from_f32(*value));
+}
+
+/// [`to_f32`] of each number.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline(always)]
+pub fn load(stored: &[u16], values: &mut [f32]) {
+    assert_eq!(values.len(), stored.len());
+    values.iter_mut().zip(stored).for_each(|(value, stored)| *value = to_f32(*stored));
 }
 
 /// 2^-14.

@@ -7,49 +7,91 @@ use crate::matrix::{Matrix, MatrixMut};
 /// ```text
 /// for i, j:  sum = bias[j];  for l in 0..k:  sum += a[i][l] * b[l][j];  c[i][j] = sum
 /// ```
-/// For speed four rows times eight columns are summed at a time; the order of each sum stays the one above.
+/// For speed tiles of four rows times eight columns are summed at a time (more columns where registers are wider); the
+/// order of each sum stays the one above.
 ///
 /// # Panics
 /// If the sizes do not fit together.
 pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
-    let (m, n) = (a.num_rows(), b.num_cols());
-    assert!(a.num_cols() == b.num_rows() && c.num_rows() == m && c.num_cols() == n);
+    gemm_tiled::<8>(a, b, bias, c);
+}
+
+/// [`gemm`] with tiles of at most `WIDEST` columns: 8, 16, 32 or 64.
+#[inline(always)]
+pub(crate) fn gemm_tiled<const WIDEST: usize>(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+) {
+    let n = b.num_cols();
+    assert!(a.num_cols() == b.num_rows() && c.num_rows() == a.num_rows() && c.num_cols() == n);
     assert!(bias.is_none_or(|bias| bias.len() == n));
-    let mut i = 0;
-    while i + 4 <= m {
-        rows::<4>(a, b, bias, c, i);
-        i += 4;
+    let mut j = 0;
+    if WIDEST >= 64 {
+        columns::<64>(a, b, bias, c, &mut j);
     }
-    while i < m {
-        rows::<1>(a, b, bias, c, i);
-        i += 1;
+    if WIDEST >= 32 {
+        columns::<32>(a, b, bias, c, &mut j);
+    }
+    if WIDEST >= 16 {
+        columns::<16>(a, b, bias, c, &mut j);
+    }
+    columns::<8>(a, b, bias, c, &mut j);
+    columns::<1>(a, b, bias, c, &mut j);
+}
+
+/// Columns from `j` on, as long as there are `N`.
+#[inline(always)]
+fn columns<const N: usize>(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+    j: &mut usize,
+) {
+    let m = a.num_rows();
+    while *j + N <= b.num_cols() {
+        let mut start = [0.0; N];
+        if let Some(bias) = bias {
+            start.copy_from_slice(&bias[*j..*j + N]);
+        }
+        let mut i = 0;
+        while i + 4 <= m {
+            tile::<4, N>(a, b, &start, c, [i, *j]);
+            i += 4;
+        }
+        while i < m {
+            tile::<1, N>(a, b, &start, c, [i, *j]);
+            i += 1;
+        }
+        *j += N;
     }
 }
 
-/// Rows `i..i + M`.
-fn rows<const M: usize>(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>, i: usize) {
-    let (k, n) = (a.num_cols(), b.num_cols());
-    let a: [&[f32]; M] = core::array::from_fn(|r| &a.row(i + r)[..k]);
-    let mut j = 0;
-    while j + 8 <= n {
-        let start: [f32; 8] = bias.map_or([0.0; 8], |bias| core::array::from_fn(|l| bias[j + l]));
-        let mut sums = [start; M];
-        for l in 0..k {
-            let b = &b.row(l)[j..j + 8];
-            for (sums, a) in sums.iter_mut().zip(a) {
-                sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a[l] * b);
-            }
-        }
-        for (r, sums) in sums.iter().enumerate() {
-            c.row_mut(i + r)[j..j + 8].copy_from_slice(sums);
-        }
-        j += 8;
+/// Rows `i..i + M` times columns `j..j + N`.
+#[inline(always)]
+fn tile<const M: usize, const N: usize>(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    start: &[f32; N],
+    c: &mut MatrixMut<'_>,
+    [i, j]: [usize; 2],
+) {
+    let k = a.num_cols();
+    let mut rows: [&[f32]; M] = [&[]; M];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &a.row(i + r)[..k];
     }
-    for j in j..n {
-        for (r, a) in a.iter().enumerate() {
-            let start = bias.map_or(0.0, |bias| bias[j]);
-            c.row_mut(i + r)[j] = (0..k).fold(start, |sum, l| sum + a[l] * b.row(l)[j]);
+    let mut sums = [*start; M];
+    for l in 0..k {
+        let b = &b.row(l)[j..j + N];
+        for (sums, a) in sums.iter_mut().zip(rows) {
+            sums.iter_mut().zip(b).for_each(|(sum, b)| *sum += a[l] * b);
         }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        c.row_mut(i + r)[j..j + N].copy_from_slice(sums);
     }
 }
 

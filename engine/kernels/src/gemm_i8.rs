@@ -46,7 +46,13 @@ impl<'a> Int8Weights<'a> {
         Self { data, scales: &self.scales[range], inputs: self.inputs }
     }
 
-    fn row(&self, j: usize) -> &'a [i8] {
+    /// One per output.
+    pub(crate) fn scales(&self) -> &'a [f32] {
+        self.scales
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(&self, j: usize) -> &'a [i8] {
         &self.data[j * self.inputs..][..self.inputs]
     }
 }
@@ -57,6 +63,7 @@ impl<'a> Int8Weights<'a> {
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(always)]
 pub fn quantise(x: &[f32], q: &mut [i16]) -> f32 {
     assert_eq!(x.len(), q.len());
     let largest = max_abs(x);
@@ -86,6 +93,7 @@ pub struct QuantisedRows<'a> {
 ///
 /// # Panics
 /// If the sizes do not fit together.
+#[inline(always)]
 pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     let (m, n) = (x.scales.len(), w.num_outputs());
     assert!(c.num_rows() == m && c.num_cols() == n && bias.is_none_or(|bias| bias.len() == n));
@@ -101,7 +109,7 @@ pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
                 let row = c.row_mut(i);
                 for (&j, &sum) in pair.iter().zip(sums) {
                     let start = bias.map_or(0.0, |bias| bias[j]);
-                    row[j] = start + sum as f32 * (x.scales[i] * w.scales[j]);
+                    row[j] = start + sum as f32 * (x.scales[i] * w.scales()[j]);
                 }
             }
         }
@@ -109,7 +117,7 @@ pub fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
 }
 
 /// The `sums` of the rows from `first` on with two weight rows; `wide` is for these in 16 bits.
-#[inline]
+#[inline(always)]
 fn sum_pair(
     x: QuantisedRows<'_>,
     first: usize,
@@ -134,7 +142,7 @@ fn sum_pair(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn dots(x: &[i16], u: &[i16], v: &[i16]) -> [i32; 2] {
     let n = x.len();
     let (u, v) = (&u[..n], &v[..n]);

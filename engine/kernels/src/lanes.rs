@@ -1,6 +1,7 @@
 //! Sums, maxima and dot products over eight lanes, always combined in the same order.
 
 /// Sum of all values: lane `i` sums the values `i, i + 8, ..`, then the lanes are added pairwise, then the rest.
+#[inline(always)]
 pub fn sum(x: &[f32]) -> f32 {
     let (blocks, rest) = x.as_chunks::<8>();
     let mut lanes = [0.0; 8];
@@ -14,6 +15,7 @@ pub fn sum(x: &[f32]) -> f32 {
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(always)]
 pub fn dot(x: &[f32], y: &[f32]) -> f32 {
     assert_eq!(x.len(), y.len());
     let ((blocks, rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
@@ -27,6 +29,7 @@ pub fn dot(x: &[f32], y: &[f32]) -> f32 {
 }
 
 /// The largest value; negative infinity of none.
+#[inline(always)]
 pub fn max(x: &[f32]) -> f32 {
     let (blocks, rest) = x.as_chunks::<8>();
     let mut lanes = [f32::NEG_INFINITY; 8];
@@ -37,6 +40,7 @@ pub fn max(x: &[f32]) -> f32 {
 }
 
 /// The largest magnitude; 0 of none.
+#[inline(always)]
 pub fn max_abs(x: &[f32]) -> f32 {
     let (blocks, rest) = x.as_chunks::<8>();
     let mut lanes = [0.0_f32; 8];
@@ -47,10 +51,12 @@ pub fn max_abs(x: &[f32]) -> f32 {
 }
 
 /// A comparison and a selection; `f32::max` has to look after NaN and is several times slower.
+#[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+#[inline(always)]
 fn fold(x: [f32; 8], f: impl Fn(f32, f32) -> f32) -> f32 {
     f(f(f(x[0], x[4]), f(x[2], x[6])), f(f(x[1], x[5]), f(x[3], x[7])))
 }

@@ -1,4 +1,4 @@
-//! The arithmetic of aesa's native engine, in plain safe Rust that vectorises well.
+//! The arithmetic of aesa's native engine: plain safe Rust that vectorises well, compiled once per instruction set.
 //!
 //! ```text
 //!  matrix.rs      views of row-major f32 matrices with a row stride
@@ -8,24 +8,36 @@
 //!  attention.rs   one head: scores, gated relative bias, softmax, weighted values
 //!  lstm.rs        one LSTM cell
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
+//!
+//!  kernels.rs     the table of all these functions for one instruction set
+//!  x86_64/        AVX-512 VNNI, AVX2;   aarch64/  NEON, its dot products
 //! ```
 //!
-//! These functions are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of
-//! additions, multiplications and divisions alone, so that all processors give the same bits.
+//! The functions of the first modules are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of
+//! additions, multiplications and divisions alone, so that all processors give the same bits. What is in the tables equals them bit for bit.
 #![no_std]
-#![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 pub mod attention;
 pub mod f16;
 pub mod gemm_f32;
 pub mod gemm_i8;
+mod kernels;
 pub mod lanes;
 pub mod lstm;
 pub mod math;
 pub mod matrix;
 pub mod norm;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod parts;
+#[cfg(test)]
+mod suite;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
+pub use kernels::Kernels;
 pub use matrix::{Matrix, MatrixMut};

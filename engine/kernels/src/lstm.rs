@@ -11,6 +11,7 @@ use crate::math::{sigmoid, tanh};
 ///
 /// # Panics
 /// If the lengths do not fit together.
+#[inline(always)]
 pub fn lstm_cell(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
     let n = cell.len();
     assert!(gates.len() == 4 * n && hidden.len() == n);

@@ -6,7 +6,7 @@
 /// n = round(x / ln 2);  r = x - n ln 2, |r| <= 0.35;  e^x = 2^n (1 + r + r^2/2! + .. + r^7/7!)
 /// ```
 /// `ln 2` is split in two numbers, the first with so few digits that `n` times it is exact (Cody and Waite 1980).
-#[inline]
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * core::f32::consts::LOG2_E + ROUNDER;
@@ -21,13 +21,13 @@ pub fn exp(x: f32) -> f32 {
 }
 
 /// `1 / (1 + e^-x)`, error below 2e-7.
-#[inline]
+#[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// Hyperbolic tangent, error below 3e-7.
-#[inline]
+#[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (1.0 + exp(2.0 * x))
 }
@@ -35,7 +35,7 @@ pub fn tanh(x: f32) -> f32 {
 /// `x/2 (1 + erf(x / sqrt 2))`, error below 2e-7 times the larger of 1 and `|x|`.
 ///
 /// The tail of the normal distribution is Abramowitz and Stegun's equation 7.1.26 for `erfc`.
-#[inline]
+#[inline(always)]
 pub fn gelu(x: f32) -> f32 {
     let z = x.abs() * core::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
@@ -45,8 +45,14 @@ pub fn gelu(x: f32) -> f32 {
     if x < 0.0 { x * tail } else { x - x * tail }
 }
 
+/// [`gelu`] of each number.
+#[inline(always)]
+pub fn gelu_in_place(x: &mut [f32]) {
+    x.iter_mut().for_each(|x| *x = gelu(*x));
+}
+
 /// The nearest whole number, ties to even, for magnitudes below 2^22.
-#[inline]
+#[inline(always)]
 pub(crate) fn round(x: f32) -> i32 {
     (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32
 }

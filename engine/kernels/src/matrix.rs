@@ -52,7 +52,7 @@ impl<'a> Matrix<'a> {
     ///
     /// # Panics
     /// If there is none.
-    #[inline]
+    #[inline(always)]
     pub fn row(&self, i: usize) -> &'a [f32] {
         assert!(i < self.rows);
         &self.data[i * self.stride..][..self.cols]
@@ -105,7 +105,7 @@ impl<'a> MatrixMut<'a> {
     ///
     /// # Panics
     /// If there is none.
-    #[inline]
+    #[inline(always)]
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows);
         &mut self.data[i * self.stride..][..self.cols]

@@ -6,6 +6,7 @@ use crate::lanes::sum;
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(always)]
 pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
     assert!(x.len() == weight.len() && x.len() == bias.len());
     out.copy_from_slice(x);
@@ -16,6 +17,7 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
 ///
 /// # Panics
 /// If the lengths differ.
+#[inline(always)]
 pub fn layer_norm_in_place(x: &mut [f32], weight: &[f32], bias: &[f32]) {
     assert!(x.len() == weight.len() && x.len() == bias.len());
     let count = x.len() as f32;

@@ -1,8 +1,7 @@
 //! One transformer block of the encoder.
 
-use aesa_kernels::attention::{Gate, Keys, RelativeBias, attend};
-use aesa_kernels::math::gelu;
-use aesa_kernels::{Matrix, MatrixMut};
+use aesa_kernels::attention::{Gate, Keys, RelativeBias};
+use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 use super::cache::Past;
 use super::error::ModelError;
@@ -27,6 +26,7 @@ pub(crate) struct Block<'a> {
     fc1: Linear<'a>,
     fc2: Linear<'a>,
     final_norm: Norm<'a>,
+    kernels: &'static Kernels,
 }
 
 /// The gates of all heads: weights in common, one factor each.
@@ -57,6 +57,7 @@ impl<'a> Block<'a> {
             fc1: table.linear((Kind::Fc1, Some(Kind::Fc1Bias)), i, width, ffn)?,
             fc2: table.linear((Kind::Fc2, Some(Kind::Fc2Bias)), i, ffn, width)?,
             final_norm: table.norm(Kind::FinalNorm, i, width)?,
+            kernels: table.kernels,
         })
     }
 
@@ -146,7 +147,7 @@ impl<'a> Block<'a> {
             bias: bias.map(|bias| self.relative_bias(bias.row(head), head)),
         };
         let mut queries = qkv.columns_mut(head * dim..(head + 1) * dim);
-        attend(&mut queries, &keys, Matrix::new(values, dim), scratch.scores);
+        self.kernels.attend(&mut queries, &keys, Matrix::new(values, dim), scratch.scores);
     }
 
     fn relative_bias<'b>(&'b self, by_distance: &'b [f32], head: usize) -> RelativeBias<'b> {
@@ -179,7 +180,7 @@ impl<'a> Block<'a> {
         }
         let input = if shape.norm_first { tile.view() } else { x.view() };
         self.fc1.forward(input, &mut inner, scratch.quantised);
-        (0..num_rows).for_each(|i| inner.row_mut(i).iter_mut().for_each(|v| *v = gelu(*v)));
+        (0..num_rows).for_each(|i| self.kernels.gelu(inner.row_mut(i)));
         self.fc2.forward(inner.view(), &mut tile, scratch.quantised);
         for i in 0..num_rows {
             add_residual(x.row_mut(i), alpha, tile.view().row(i));

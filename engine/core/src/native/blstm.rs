@@ -1,7 +1,6 @@
 //! Bidirectional LSTM layers over one chunk.
 
 use aesa_kernels::MatrixMut;
-use aesa_kernels::lstm::lstm_cell;
 
 use super::error::ModelError;
 use super::format::Kind;
@@ -64,7 +63,7 @@ impl<'a> Blstm<'a> {
                 direction.recurrent.forward_row(hidden, recurrent, quantised);
                 let gates = gates.row_mut(t);
                 gates.iter_mut().zip(&*recurrent).for_each(|(gate, r)| *gate += r);
-                lstm_cell(gates, cell, hidden);
+                direction.recurrent.kernels.lstm_cell(gates, cell, hidden);
                 y.row_mut(t)[place..place + cells].copy_from_slice(hidden);
             }
         }

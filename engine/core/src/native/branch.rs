@@ -1,7 +1,7 @@
 //! One axis of the head: self-attention whose values are one number per head and token.
 
-use aesa_kernels::attention::{Keys, attend_to_numbers};
-use aesa_kernels::{Matrix, MatrixMut};
+use aesa_kernels::attention::Keys;
+use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 use super::cache::Past;
 use super::error::ModelError;
@@ -18,6 +18,7 @@ pub(crate) struct Branch<'a> {
     query_key: Linear<'a>,
     value: Linear<'a>,
     bias: f32,
+    pub(crate) kernels: &'static Kernels,
 }
 
 impl<'a> Branch<'a> {
@@ -29,6 +30,7 @@ impl<'a> Branch<'a> {
             query_key: table.linear(query_key, axis, shared, 2 * shared)?,
             value: table.linear(value, axis, shared, heads)?,
             bias: table.row(Kind::BranchBias, axis, 1)?[0],
+            kernels: table.kernels,
         })
     }
 
@@ -73,7 +75,7 @@ impl<'a> Branch<'a> {
             let scale = 1.0 / libm::sqrtf(dim as f32);
             let keys = Keys { keys: Matrix::new(keys, num_keys), num_before, scale, bias: None };
             let queries = query_key.columns(head * dim..(head + 1) * dim);
-            attend_to_numbers(queries, &keys, values, logits, scratch.scores);
+            self.kernels.attend_to_numbers(queries, &keys, values, logits, scratch.scores);
         }
     }
 

@@ -1,16 +1,16 @@
 //! Keys and values of past chunks.
 
-use aesa_kernels::f16;
+use aesa_kernels::Kernels;
 
 /// Numbers kept as f32 or as f16, in memory lent as f32.
 pub(crate) enum Cache<'a> {
     F32(&'a mut [f32]),
-    F16(&'a mut [u16]),
+    F16(&'a mut [u16], &'static Kernels),
 }
 
 impl<'a> Cache<'a> {
-    pub(crate) fn new(memory: &'a mut [f32], is_half: bool) -> Self {
-        if is_half { Self::F16(bytemuck::cast_slice_mut(memory)) } else { Self::F32(memory) }
+    pub(crate) fn new(memory: &'a mut [f32], is_half: bool, kernels: &'static Kernels) -> Self {
+        if is_half { Self::F16(bytemuck::cast_slice_mut(memory), kernels) } else { Self::F32(memory) }
     }
 
     /// Numbers of f32 memory that hold `count` numbers.
@@ -22,10 +22,7 @@ impl<'a> Cache<'a> {
     pub(crate) fn load(&self, start: usize, out: &mut [f32]) {
         match self {
             Self::F32(data) => out.copy_from_slice(&data[start..][..out.len()]),
-            Self::F16(data) => {
-                let stored = &data[start..][..out.len()];
-                out.iter_mut().zip(stored).for_each(|(out, stored)| *out = f16::to_f32(*stored));
-            }
+            Self::F16(data, kernels) => kernels.f16_load(&data[start..][..out.len()], out),
         }
     }
 
@@ -33,10 +30,7 @@ impl<'a> Cache<'a> {
     pub(crate) fn store(&mut self, start: usize, values: &[f32]) {
         match self {
             Self::F32(data) => data[start..][..values.len()].copy_from_slice(values),
-            Self::F16(data) => {
-                let stored = &mut data[start..][..values.len()];
-                stored.iter_mut().zip(values).for_each(|(stored, value)| *stored = f16::from_f32(*value));
-            }
+            Self::F16(data, kernels) => kernels.f16_store(values, &mut data[start..][..values.len()]),
         }
     }
 }
@@ -100,7 +94,7 @@ mod tests {
     #[test]
     fn half_keeps_eleven_bits() {
         let mut memory = [f32::NAN; 3];
-        let mut cache = Cache::new(&mut memory, true);
+        let mut cache = Cache::new(&mut memory, true, Kernels::SCALAR);
         cache.store(1, &[1.0 + 1.0 / 1024.0, -0.1, 3e-6]);
         let mut out = [0.0; 3];
         cache.load(1, &mut out);

@@ -82,7 +82,7 @@ impl<'a> Head<'a> {
         self.shared.forward(x.view(), &mut shared, parts.quantised);
         (0..num_tokens).for_each(|i| shared.row_mut(i).iter_mut().for_each(|v| *v = v.max(0.0)));
         for (axis, (branch, logits)) in self.branches.iter().zip(logits.chunks_exact_mut(num_tokens)).enumerate() {
-            let cache = past.caches.get(axis, shape.half_cache);
+            let cache = past.caches.get(axis, shape.half_cache, branch.kernels);
             branch.forward(shape, shared.view(), logits, &mut Past { cache, ring: past.ring }, stages, parts);
         }
         for step in 0..num_tokens / TOKENS_PER_STEP {

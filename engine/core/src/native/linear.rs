@@ -1,7 +1,7 @@
 //! Linear maps with f32 or int8 weights.
 
-use aesa_kernels::gemm_i8::{Int8Weights, QuantisedRows, quantise};
-use aesa_kernels::{Matrix, MatrixMut, gemm_f32, gemm_i8};
+use aesa_kernels::gemm_i8::{Int8Weights, MAX_ROWS, QuantisedRows};
+use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 /// The weights of a linear map.
 #[derive(Clone, Copy, Debug)]
@@ -16,24 +16,27 @@ pub(crate) enum Weights<'a> {
 pub(crate) struct Linear<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) kernels: &'static Kernels,
 }
 
 impl Linear<'_> {
-    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds [`ROW_TILE`] rows of inputs.
+    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds at least [`ROW_TILE`] rows of inputs. As many rows as
+    /// it holds are multiplied at a time.
     pub(crate) fn forward(&self, x: Matrix<'_>, y: &mut MatrixMut<'_>, quantised: &mut [i16]) {
         let weights = match self.weights {
-            Weights::F32(weights) => return gemm_f32::gemm(x, weights, self.bias, y),
+            Weights::F32(weights) => return self.kernels.gemm_f32(x, weights, self.bias, y),
             Weights::Int8(weights) => weights,
         };
         let inputs = x.num_cols();
-        for first in (0..x.num_rows()).step_by(ROW_TILE) {
-            let rows = first..(first + ROW_TILE).min(x.num_rows());
-            let mut scales = [0.0; ROW_TILE];
+        let tile_rows = (quantised.len() / inputs).min(MAX_ROWS);
+        let mut scales = [0.0; MAX_ROWS];
+        for first in (0..x.num_rows()).step_by(tile_rows) {
+            let rows = first..(first + tile_rows).min(x.num_rows());
             for (i, q) in rows.clone().zip(quantised.chunks_exact_mut(inputs)) {
-                scales[i - first] = quantise(x.row(i), q);
+                scales[i - first] = self.kernels.quantise(x.row(i), q);
             }
             let tile = QuantisedRows { data: quantised, stride: inputs, scales: &scales[..rows.len()] };
-            gemm_i8::gemm(tile, weights, self.bias, &mut y.rows_mut(rows));
+            self.kernels.gemm_i8(tile, weights, self.bias, &mut y.rows_mut(rows));
         }
     }
 
@@ -44,5 +47,5 @@ impl Linear<'_> {
     }
 }
 
-/// Rows that are quantised, and pass through a block's feed-forward part, at a time.
+/// Rows that pass through a block's feed-forward part at a time; the longest rows that are quantised at a time.
 pub(crate) const ROW_TILE: usize = 16;

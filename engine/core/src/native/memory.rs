@@ -10,6 +10,7 @@ use super::position::PositionConv;
 use super::shape::Shape;
 use crate::fbank::NUM_MEL_BINS;
 use crate::score::{FRAMES_PER_STEP, NUM_AXES};
+use aesa_kernels::Kernels;
 use aesa_kernels::attention::QUERY_TILE;
 
 /// How many f32 numbers each part takes.
@@ -140,8 +141,8 @@ pub(crate) struct Caches<'a> {
 }
 
 impl Caches<'_> {
-    pub(crate) fn get(&mut self, i: usize, is_half: bool) -> Cache<'_> {
-        Cache::new(&mut self.memory[i * self.each..(i + 1) * self.each], is_half)
+    pub(crate) fn get(&mut self, i: usize, is_half: bool, kernels: &'static Kernels) -> Cache<'_> {
+        Cache::new(&mut self.memory[i * self.each..(i + 1) * self.each], is_half, kernels)
     }
 }
 

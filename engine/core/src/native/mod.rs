@@ -59,6 +59,7 @@ mod branch;
 #[rustfmt::skip]
 mod memory;
 
+pub use aesa_kernels::Kernels;
 #[cfg(feature = "alloc")]
 pub use aligned::AlignedBytes;
 pub use error::{ModelError, StreamError};

@@ -5,7 +5,7 @@ use alloc::vec;
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
-use aesa_kernels::Matrix;
+use aesa_kernels::{Kernels, Matrix};
 
 use super::block::Block;
 use super::error::{ModelError, StreamError};
@@ -39,6 +39,7 @@ pub struct Model<'a> {
     pub(crate) position_bias: Option<Matrix<'a>>,
     pub(crate) blocks: heapless::Vec<Block<'a>, MAX_LAYERS>,
     pub(crate) head: Head<'a>,
+    pub(crate) kernels: &'static Kernels,
     metadata: &'a [u8],
     num_bytes: usize,
     is_int8: bool,
@@ -73,6 +74,14 @@ impl<'a> Model<'a> {
     /// # Errors
     /// [`ModelError`], in the order: big-endian processor, magic, version, length, checksum, sizes, metadata, tensors.
     pub fn from_bytes(file: &'a [u8]) -> Result<Self, ModelError> {
+        Self::with_kernels(file, Kernels::detect())
+    }
+
+    /// [`from_bytes`](Self::from_bytes) with kernels of the caller's choice. The choice changes no score, only the time.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn with_kernels(file: &'a [u8], kernels: &'static Kernels) -> Result<Self, ModelError> {
         if cfg!(target_endian = "big") {
             return Err(ModelError::BigEndian);
         }
@@ -89,7 +98,7 @@ impl<'a> Model<'a> {
         let metadata = rest.get(..metadata_bytes).ok_or(ModelError::Metadata)?;
         check_metadata(metadata)?;
         let data = (HEADER_BYTES + entries.len() + metadata.len()) as u64;
-        let mut table = Table::new(file, entries.as_chunks().0, data);
+        let mut table = Table::new(file, entries.as_chunks().0, data, kernels);
         let (patch, position) = (PatchEmbedding::read(&mut table, &shape)?, PositionConv::read(&mut table, &shape)?);
         let position_bias = match shape.far {
             0 => None,
@@ -103,7 +112,19 @@ impl<'a> Model<'a> {
         table.finish()?;
         let (num_bytes, entries) = (file.len(), entries.as_chunks::<ENTRY_BYTES>().0);
         let is_int8 = entries.iter().filter_map(Entry::from_bytes).any(|entry| entry.dtype == dtype::I8);
-        Ok(Self { shape, layout, patch, position, position_bias, blocks, head, metadata, num_bytes, is_int8 })
+        Ok(Self {
+            shape,
+            layout,
+            patch,
+            position,
+            position_bias,
+            blocks,
+            head,
+            kernels,
+            metadata,
+            num_bytes,
+            is_int8,
+        })
     }
 
     /// How the model hears a clip.
@@ -114,6 +135,11 @@ impl<'a> Model<'a> {
     /// Whether linear maps are computed in int8; else all is f32.
     pub fn is_int8(&self) -> bool {
         self.is_int8
+    }
+
+    /// What the model computes with.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
     }
 
     /// What the model takes: flash for the file, RAM for each stream.

@@ -1,6 +1,6 @@
 //! One token per patch of 16 frames times 16 mel bins.
 
-use aesa_kernels::{Matrix, MatrixMut, gemm_f32};
+use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 use super::error::ModelError;
 use super::format::Kind;
@@ -18,6 +18,7 @@ pub(crate) struct PatchEmbedding<'a> {
     weight: Matrix<'a>,
     norm: Norm<'a>,
     projection: Option<Linear<'a>>,
+    kernels: &'static Kernels,
 }
 
 impl<'a> PatchEmbedding<'a> {
@@ -28,10 +29,11 @@ impl<'a> PatchEmbedding<'a> {
             true => None,
             false => {
                 let weights = Weights::F32(table.matrix(Kind::Projection, 0, shape.embed, shape.width)?);
-                Some(Linear { weights, bias: Some(table.row(Kind::ProjectionBias, 0, shape.width)?) })
+                let bias = Some(table.row(Kind::ProjectionBias, 0, shape.width)?);
+                Some(Linear { weights, bias, kernels: table.kernels })
             }
         };
-        Ok(Self { weight, norm, projection })
+        Ok(Self { weight, norm, projection, kernels: table.kernels })
     }
 
     /// The frames of one step `[16, 128]` to its tokens `[8, width]`.
@@ -43,7 +45,7 @@ impl<'a> PatchEmbedding<'a> {
             patch.chunks_exact_mut(PATCH_SIDE).zip(bins).for_each(|(row, bins)| row.copy_from_slice(bins));
         }
         let mut embedded = MatrixMut::new(&mut rest[..TOKENS_PER_STEP * embed], embed);
-        gemm_f32::gemm(Matrix::new(patches, PATCH), self.weight, None, &mut embedded);
+        self.kernels.gemm_f32(Matrix::new(patches, PATCH), self.weight, None, &mut embedded);
         (0..TOKENS_PER_STEP).for_each(|i| self.norm.apply(embedded.row_mut(i)));
         match &self.projection {
             Some(projection) => projection.forward(embedded.view(), tokens, &mut []),

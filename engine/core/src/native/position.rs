@@ -1,8 +1,7 @@
 //! The convolutional position embedding: what a token hears of its neighbours, before the blocks.
 
-use aesa_kernels::gemm_i8::{MAX_ROWS, QuantisedRows, quantise};
-use aesa_kernels::math::gelu;
-use aesa_kernels::{Matrix, MatrixMut, gemm_f32, gemm_i8};
+use aesa_kernels::gemm_i8::{MAX_ROWS, QuantisedRows};
+use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 use super::error::ModelError;
 use super::format::Kind;
@@ -21,6 +20,7 @@ pub(crate) struct PositionConv<'a> {
     weights: Weights<'a>,
     bias: &'a [f32],
     norm: Option<Norm<'a>>,
+    kernels: &'static Kernels,
 }
 
 impl<'a> PositionConv<'a> {
@@ -32,7 +32,7 @@ impl<'a> PositionConv<'a> {
             true => None,
             false => Some(table.norm(Kind::EncoderNorm, 0, shape.width)?),
         };
-        Ok(Self { weights, bias, norm })
+        Ok(Self { weights, bias, norm, kernels: table.kernels })
     }
 
     /// `tokens` `[taps / 2 + n, width]`, the first of them those before the chunk, to `y` `[n, width]`.
@@ -57,7 +57,8 @@ impl<'a> PositionConv<'a> {
         }
         for i in 0..num_tokens {
             let row = y.row_mut(i);
-            row.iter_mut().zip(tokens.row(context + i)).for_each(|(y, x)| *y = x + gelu(*y));
+            self.kernels.gelu(row);
+            row.iter_mut().zip(tokens.row(context + i)).for_each(|(y, x)| *y += x);
             if let Some(norm) = &self.norm {
                 norm.apply(row);
             }
@@ -73,16 +74,17 @@ impl<'a> PositionConv<'a> {
         let weights = match self.weights {
             Weights::F32(weights) => {
                 let rows = Matrix::strided(signal, num_tokens, inputs, group);
-                return gemm_f32::gemm(rows, weights.rows(g * inputs..(g + 1) * inputs), bias, y);
+                return self.kernels.gemm_f32(rows, weights.rows(g * inputs..(g + 1) * inputs), bias, y);
             }
             Weights::Int8(weights) => weights.outputs(g * group..(g + 1) * group),
         };
         let quantised = &mut quantised[..signal.len()];
-        let scales = [quantise(signal, quantised); MAX_ROWS];
+        let scales = [self.kernels.quantise(signal, quantised); MAX_ROWS];
         for first in (0..num_tokens).step_by(MAX_ROWS) {
             let rows = first..(first + MAX_ROWS).min(num_tokens);
             let (data, scales) = (&quantised[first * group..], &scales[..rows.len()]);
-            gemm_i8::gemm(QuantisedRows { data, stride: group, scales }, weights, bias, &mut y.rows_mut(rows));
+            let x = QuantisedRows { data, stride: group, scales };
+            self.kernels.gemm_i8(x, weights, bias, &mut y.rows_mut(rows));
         }
     }
 

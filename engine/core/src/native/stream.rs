@@ -139,7 +139,7 @@ fn encode(model: &Model<'_>, num_tokens: usize, state: &mut State<'_>, scratch: 
     model.position.forward(shape, tokens, &mut hidden, scratch.wide, scratch.parts.quantised);
     (0..num_tokens).for_each(|i| sum.row_mut(i).fill(0.0));
     for (layer, block) in model.blocks.iter().enumerate() {
-        let mut past = Past { cache: state.block_caches.get(layer, shape.half_cache), ring };
+        let mut past = Past { cache: state.block_caches.get(layer, shape.half_cache, model.kernels), ring };
         block.forward(shape, &mut hidden, model.position_bias, &mut past, scratch.wide, &mut scratch.parts);
         model.head.add_layer(layer, hidden.view(), &mut sum, scratch.parts.tile);
     }

@@ -1,7 +1,7 @@
 //! Reads the tensor table in order; every tensor is checked against what the sizes ask for before it is handed out.
 
-use aesa_kernels::Matrix;
 use aesa_kernels::gemm_i8::Int8Weights;
+use aesa_kernels::{Kernels, Matrix};
 
 use super::error::ModelError;
 use super::format::{self, ENTRY_BYTES, Entry, Kind, aligned, dtype};
@@ -15,12 +15,19 @@ pub(crate) struct Table<'a> {
     entry: usize,
     /// Where the next tensor's data has to begin.
     next: u64,
+    /// What the maps and norms that are read compute with.
+    pub(crate) kernels: &'static Kernels,
 }
 
 impl<'a> Table<'a> {
     /// The table `entries` of `file`, whose data begin at `data`.
-    pub(crate) fn new(file: &'a [u8], entries: &'a [[u8; ENTRY_BYTES]], data: u64) -> Self {
-        Self { file, entries, entry: 0, next: aligned(data) }
+    pub(crate) fn new(
+        file: &'a [u8],
+        entries: &'a [[u8; ENTRY_BYTES]],
+        data: u64,
+        kernels: &'static Kernels,
+    ) -> Self {
+        Self { file, entries, entry: 0, next: aligned(data), kernels }
     }
 
     /// An f32 tensor `[rows, cols]`.
@@ -43,7 +50,7 @@ impl<'a> Table<'a> {
     /// A norm over `width`.
     pub(crate) fn norm(&mut self, kind: Kind, index: usize, width: usize) -> Result<Norm<'a>, ModelError> {
         let rows = self.matrix(kind, index, 2, width)?;
-        Ok(Norm { weight: rows.row(0), bias: rows.row(1) })
+        Ok(Norm { weight: rows.row(0), bias: rows.row(1), kernels: self.kernels })
     }
 
     /// A linear map; the next entry is its bias, if it has one.
@@ -56,7 +63,7 @@ impl<'a> Table<'a> {
     ) -> Result<Linear<'a>, ModelError> {
         let weights = self.weights(kinds.0, index, 1, inputs, outputs)?;
         let bias = kinds.1.map(|kind| self.row(kind, index, outputs)).transpose()?;
-        Ok(Linear { weights, bias })
+        Ok(Linear { weights, bias, kernels: self.kernels })
     }
 
     /// The weights of `groups` linear maps from `inputs` to `outputs`, one after another.
@@ -143,11 +150,12 @@ impl<'a> Table<'a> {
 pub(crate) struct Norm<'a> {
     pub(crate) weight: &'a [f32],
     pub(crate) bias: &'a [f32],
+    kernels: &'static Kernels,
 }
 
 impl Norm<'_> {
     pub(crate) fn apply(&self, row: &mut [f32]) {
-        aesa_kernels::norm::layer_norm_in_place(row, self.weight, self.bias);
+        self.kernels.layer_norm(row, self.weight, self.bias);
     }
 }
 

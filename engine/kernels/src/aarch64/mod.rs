@@ -1,0 +1,25 @@
+//! Tables for aarch64, and whether the processor has what they need.
+
+mod dotprod;
+mod lanes4;
+mod neon;
+
+use crate::Kernels;
+
+/// The tables that the processor can run, the fastest first. Every one has NEON.
+pub(crate) fn supported() -> [Option<&'static Kernels>; 2] {
+    [has_dotprod().then_some(&DOTPROD), Some(&neon::TABLE)]
+}
+
+/// As [`neon::TABLE`], but the int8 product.
+const DOTPROD: Kernels = Kernels { name: "NEON dotprod", gemm_i8: dotprod::gemm, ..neon::TABLE };
+
+#[cfg(any(feature = "std", test))]
+fn has_dotprod() -> bool {
+    std::arch::is_aarch64_feature_detected!("dotprod")
+}
+
+#[cfg(not(any(feature = "std", test)))]
+fn has_dotprod() -> bool {
+    cfg!(target_feature = "dotprod")
+}

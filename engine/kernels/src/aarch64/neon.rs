@@ -1,0 +1,19 @@
+//! The definition, with f32 products of tiles for thirty-two registers of four f32. NEON is always there, so that the compiler uses it
+//! in the scalar table, too.
+
+use crate::Kernels;
+use crate::attention::{attend_tiled, attend_to_numbers_tiled};
+use crate::gemm_f32::gemm_tiled;
+
+pub(super) const TABLE: Kernels = Kernels {
+    name: "NEON",
+    gemm_f32: |a, b, bias, c| gemm_tiled::<WIDEST>(a, b, bias, c),
+    attend: |queries, keys, values, scratch| attend_tiled::<WIDEST>(queries, keys, values, scratch),
+    attend_to_numbers: |queries, keys, values, out, scratch| {
+        attend_to_numbers_tiled::<WIDEST>(queries, keys, values, out, scratch);
+    },
+    ..*Kernels::SCALAR
+};
+
+/// Columns of the f32 product summed at a time: four rows of four registers.
+const WIDEST: usize = 16;

@@ -1,0 +1,185 @@
+//! The functions of one instruction set, chosen once.
+
+use core::fmt;
+
+use crate::attention::{self, Keys};
+use crate::gemm_i8::{self, Int8Weights, QuantisedRows};
+use crate::matrix::{Matrix, MatrixMut};
+use crate::{f16, gemm_f32, lstm, math, norm};
+
+/// All kernels for one instruction set.
+///
+/// Every table gives the same bits as [`SCALAR`](Self::SCALAR): the integer sums are exact, and the f32 functions keep
+/// its order of sums and fuse nothing; they are faster by wider registers alone.
+///
+/// ```
+/// use aesa_kernels::Kernels;
+///
+/// let mut x = [-1.0, 0.0, 1.0];
+/// Kernels::detect().gelu(&mut x);
+/// assert!((x[2] - 0.841_345).abs() < 1e-6);
+/// ```
+pub struct Kernels {
+    pub(crate) name: &'static str,
+    pub(crate) gemm_f32: unsafe fn(Matrix<'_>, Matrix<'_>, Option<&[f32]>, &mut MatrixMut<'_>),
+    pub(crate) gemm_i8: unsafe fn(QuantisedRows<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>),
+    pub(crate) quantise: unsafe fn(&[f32], &mut [i16]) -> f32,
+    pub(crate) layer_norm: unsafe fn(&mut [f32], &[f32], &[f32]),
+    pub(crate) attend: unsafe fn(&mut MatrixMut<'_>, &Keys<'_>, Matrix<'_>, &mut [f32]),
+    pub(crate) attend_to_numbers: unsafe fn(Matrix<'_>, &Keys<'_>, &[f32], &mut [f32], &mut [f32]),
+    pub(crate) gelu: unsafe fn(&mut [f32]),
+    pub(crate) lstm_cell: unsafe fn(&[f32], &mut [f32], &mut [f32]),
+    pub(crate) f16_store: unsafe fn(&[f32], &mut [u16]),
+    pub(crate) f16_load: unsafe fn(&[u16], &mut [f32]),
+}
+
+impl Kernels {
+    /// The definition: plain Rust, as the compiler's target allows.
+    pub const SCALAR: &'static Self = &Self {
+        name: "scalar",
+        gemm_f32: gemm_f32::gemm,
+        gemm_i8: gemm_i8::gemm,
+        quantise: gemm_i8::quantise,
+        layer_norm: norm::layer_norm_in_place,
+        attend: attention::attend,
+        attend_to_numbers: attention::attend_to_numbers,
+        gelu: math::gelu_in_place,
+        lstm_cell: lstm::lstm_cell,
+        f16_store: f16::store,
+        f16_load: f16::load,
+    };
+
+    /// The fastest table of [`supported`](Self::supported).
+    pub fn detect() -> &'static Self {
+        Self::supported().next().unwrap_or(Self::SCALAR)
+    }
+
+    /// The tables that this processor can run, the fastest first, [`SCALAR`](Self::SCALAR) last. With `std` the processor is
+    /// asked; without, it is what the compiler was told of it (`-C target-feature`).
+    pub fn supported() -> impl Iterator<Item = &'static Self> {
+        #[cfg(target_arch = "x86_64")]
+        let tables = crate::x86_64::supported();
+        #[cfg(target_arch = "aarch64")]
+        let tables = crate::aarch64::supported();
+        #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+        let tables: [Option<&'static Self>; 0] = [];
+        tables.into_iter().flatten().chain(core::iter::once(Self::SCALAR))
+    }
+
+    /// What the table is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// [`gemm_f32::gemm`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn gemm_f32(&self, a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.gemm_f32)(a, b, bias, c) }
+    }
+
+    /// [`gemm_i8::gemm`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn gemm_i8(
+        &self,
+        x: QuantisedRows<'_>,
+        w: Int8Weights<'_>,
+        bias: Option<&[f32]>,
+        c: &mut MatrixMut<'_>,
+    ) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.gemm_i8)(x, w, bias, c) }
+    }
+
+    /// [`gemm_i8::quantise`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn quantise(&self, x: &[f32], q: &mut [i16]) -> f32 {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.quantise)(x, q) }
+    }
+
+    /// [`norm::layer_norm_in_place`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn layer_norm(&self, x: &mut [f32], weight: &[f32], bias: &[f32]) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.layer_norm)(x, weight, bias) }
+    }
+
+    /// [`attention::attend`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn attend(
+        &self,
+        queries: &mut MatrixMut<'_>,
+        keys: &Keys<'_>,
+        values: Matrix<'_>,
+        scratch: &mut [f32],
+    ) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.attend)(queries, keys, values, scratch) }
+    }
+
+    /// [`attention::attend_to_numbers`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn attend_to_numbers(
+        &self,
+        queries: Matrix<'_>,
+        keys: &Keys<'_>,
+        values: &[f32],
+        out: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.attend_to_numbers)(queries, keys, values, out, scratch) }
+    }
+
+    /// [`math::gelu`] of each number.
+    pub fn gelu(&self, x: &mut [f32]) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.gelu)(x) }
+    }
+
+    /// [`lstm::lstm_cell`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn lstm_cell(&self, gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.lstm_cell)(gates, cell, hidden) }
+    }
+
+    /// [`f16::store`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn f16_store(&self, values: &[f32], stored: &mut [u16]) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.f16_store)(values, stored) }
+    }
+
+    /// [`f16::load`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn f16_load(&self, stored: &[u16], values: &mut [f32]) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.f16_load)(stored, values) }
+    }
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,95 @@
+//! Registers of sixteen 32-bit lanes: loads and stores of parts, transposition, sums across.
+
+use core::arch::x86_64::*;
+
+/// The first 16 numbers, or as many as there are; the other lanes are 0.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn load_f32(x: &[f32]) -> __m512 {
+    let mask = first_lanes(x.len(), 16) as __mmask16;
+    // SAFETY: the mask leaves numbers of the slice alone.
+    unsafe { _mm512_maskz_loadu_ps(mask, x.as_ptr()) }
+}
+
+/// The first 32 numbers, or as many as there are; the other lanes are 0.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn load_i16(x: &[i16]) -> __m512i {
+    let mask = first_lanes(x.len(), 32) as __mmask32;
+    // SAFETY: the mask leaves numbers of the slice alone.
+    unsafe { _mm512_maskz_loadu_epi16(mask, x.as_ptr()) }
+}
+
+/// The first 64 numbers, or as many as there are; the other lanes are 0.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn load_i8(x: &[i8]) -> __m512i {
+    let mask = first_lanes(x.len(), 64);
+    // SAFETY: the mask leaves numbers of the slice alone.
+    unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr()) }
+}
+
+/// Stores as many numbers as there is room for.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn store_f32(x: &mut [f32], values: __m512) {
+    if let Some(x) = x.first_chunk_mut::<16>() {
+        // SAFETY: the array is as large as the register. (Without a mask: those stores are slow on Zen 4.)
+        return unsafe { _mm512_storeu_ps(x.as_mut_ptr(), values) };
+    }
+    let mask = first_lanes(x.len(), 16) as __mmask16;
+    // SAFETY: the mask leaves numbers of the slice alone.
+    unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), mask, values) }
+}
+
+/// A bit for each of the first `len` of `lanes` (at most 64) lanes.
+#[inline(always)]
+fn first_lanes(len: usize, lanes: usize) -> u64 {
+    let missing = lanes - len.min(lanes);
+    if missing == lanes { 0 } else { u64::MAX >> (64 - lanes + missing) }
+}
+
+/// Lane `i` of register `j` goes to lane `j` of register `i`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn transpose(rows: &[__m512i; 16]) -> [__m512i; 16] {
+    // Within parts of four lanes first, then the parts.
+    let mut fours = [_mm512_setzero_si512(); 16];
+    for i in (0..16).step_by(4) {
+        let [a, b, c, d] = [rows[i], rows[i + 1], rows[i + 2], rows[i + 3]];
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        fours[i] = _mm512_unpacklo_epi64(ab_low, cd_low);
+        fours[i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+        fours[i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+        fours[i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+    }
+    let mut columns = [_mm512_setzero_si512(); 16];
+    for i in 0..4 {
+        let [a, b, c, d] = [fours[i], fours[i + 4], fours[i + 8], fours[i + 12]];
+        let (ab_even, ab_odd) = (_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+        let (cd_even, cd_odd) = (_mm512_shuffle_i32x4(c, d, 0x88), _mm512_shuffle_i32x4(c, d, 0xdd));
+        columns[i] = _mm512_shuffle_i32x4(ab_even, cd_even, 0x88);
+        columns[i + 4] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0x88);
+        columns[i + 8] = _mm512_shuffle_i32x4(ab_even, cd_even, 0xdd);
+        columns[i + 12] = _mm512_shuffle_i32x4(ab_odd, cd_odd, 0xdd);
+    }
+    columns
+}
+
+/// Lane `i` is the sum of all lanes of register `i`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn reduce(x: &[__m512i; 16]) -> __m512i {
+    let mut parts = [_mm512_setzero_si512(); 4];
+    for (part, x) in parts.iter_mut().zip(x.as_chunks::<4>().0) {
+        let [a, b, c, d] = *x;
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        *part = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    }
+    let [a, b, c, d] = parts;
+    let ab = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xee));
+    let cd = _mm512_add_epi32(_mm512_shuffle_i32x4(c, d, 0x44), _mm512_shuffle_i32x4(c, d, 0xee));
+    _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xdd))
+}

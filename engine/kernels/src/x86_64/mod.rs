@@ -1,0 +1,45 @@
+//! Tables for x86-64, and whether the processor has what they need.
+
+mod avx2;
+mod avx512;
+mod lanes16;
+mod lanes8;
+mod pairs;
+mod vnni;
+
+use crate::Kernels;
+
+/// The tables that the processor can run, the fastest first.
+pub(crate) fn supported() -> [Option<&'static Kernels>; 2] {
+    [has_avx512_vnni().then_some(&avx512::TABLE), has_avx2().then_some(&avx2::TABLE)]
+}
+
+#[cfg(any(feature = "std", test))]
+fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2")
+}
+
+#[cfg(not(any(feature = "std", test)))]
+fn has_avx2() -> bool {
+    cfg!(target_feature = "avx2")
+}
+
+#[cfg(any(feature = "std", test))]
+fn has_avx512_vnni() -> bool {
+    std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(not(any(feature = "std", test)))]
+fn has_avx512_vnni() -> bool {
+    cfg!(all(
+        target_feature = "avx512f",
+        target_feature = "avx512bw",
+        target_feature = "avx512dq",
+        target_feature = "avx512vl",
+        target_feature = "avx512vnni"
+    ))
+}
