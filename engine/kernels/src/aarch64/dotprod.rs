@@ -64,11 +64,11 @@ impl Product<'_> {
             let sums = dots(panel, rows);
             for t in 0..T {
                 let mut columns = [vdupq_n_s32(0); NB];
-                for (i, column) in columns.iter_mut().enumerate() {
+                for (i, (column, sums)) in columns.iter_mut().zip(&sums).enumerate() {
                     let output = (begin + i).min(n - 1);
                     let start = vdupq_n_f32(self.bias.map_or(0.0, |bias| bias[output]));
                     let scale = vmulq_f32(load_f32(tail(scales, 4 * t)), vdupq_n_f32(w.scales()[output]));
-                    let value = vaddq_f32(start, vmulq_f32(vcvtq_f32_s32(sums[i][t]), scale));
+                    let value = vaddq_f32(start, vmulq_f32(vcvtq_f32_s32(sums[t]), scale));
                     *column = vreinterpretq_s32_f32(value);
                 }
                 let rows = transpose(&columns);
