@@ -55,6 +55,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernel
 step "tests"
 cargo test --release --locked --workspace 2>&1 | tee "$log"
 
+step "any bytes as a model.aesa"
+engine/core/fuzz/run.sh 20 | tee -a "$log"
+
 step "the same scores in onnxruntime"
 venv=$root/target/python
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"

@@ -1,4 +1,4 @@
-//! Writes a model with random weights, to try runtimes with: `random_model tiny|starter|base [random.onnx|random.aesa]`.
+//! Writes a model with random weights, to try runtimes with: `random_model smallest|tiny|starter|base [random.onnx|random.aesa]`.
 //!
 //! A `model.aesa` is int8, in chunks of 6 steps that see 12 steps before them.
 
@@ -11,14 +11,16 @@ use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let size = arguments.next().context("usage: random_model tiny|starter|base [FILE] [--hidden]")?;
+    let size =
+        arguments.next().context("usage: random_model smallest|tiny|starter|base [FILE] [--hidden]")?;
     let path = arguments.next().unwrap_or_else(|| "random.onnx".to_string());
     let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden"), chunks: None };
     let config = match size.as_str() {
+        "smallest" => ModelConfig::smallest(),
         "tiny" => tiny(),
         "starter" => ModelConfig::starter(),
         "base" => ModelConfig::default(),
-        other => bail!("no size called {other}; there are tiny, starter and base"),
+        other => bail!("no size called {other}; there are smallest, tiny, starter and base"),
     };
     let info = ModelInfo {
         id: format!("random-{size}"),

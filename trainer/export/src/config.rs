@@ -95,7 +95,7 @@ impl ModelConfig {
         Self { encoder, head }
     }
 
-    /// The smallest network with every part, to test with.
+    /// A small network with every part, to test with.
     pub fn tiny() -> Self {
         let encoder = EncoderConfig {
             embed_dim: 16,
@@ -114,6 +114,31 @@ impl ModelConfig {
             lstm_dim: 8,
             shared_dim: 16,
             attention_heads: 4,
+            ..HeadConfig::default()
+        };
+        Self { encoder, head }
+    }
+
+    /// So small that every bit of a file can be tried.
+    pub fn smallest() -> Self {
+        let encoder = EncoderConfig {
+            embed_dim: 2,
+            encoder_embed_dim: 4,
+            encoder_layers: 1,
+            encoder_ffn_embed_dim: 3,
+            encoder_attention_heads: 2,
+            conv_pos: 2,
+            conv_pos_groups: 2,
+            num_buckets: 4,
+            max_distance: 2,
+            ..EncoderConfig::default()
+        };
+        let head = HeadConfig {
+            adapter_dim: 3,
+            lstm_dim: 2,
+            lstm_layers: 1,
+            shared_dim: 4,
+            attention_heads: 2,
             ..HeadConfig::default()
         };
         Self { encoder, head }

@@ -3,36 +3,9 @@
 use aesa::model::{ModelInfo, ModelInfoError};
 use aesa::native::format::{ENTRY_BYTES, HEADER_BYTES, checksum, offset};
 use aesa::native::{AlignedBytes, Model, ModelError, Policy};
-use aesa_export::{
-    EncoderConfig, ExportError, HeadConfig, KEY_NUM_PARAMETERS, ModelConfig, Storage, tiny_info, write_aesa,
-};
+use aesa_export::{ExportError, KEY_NUM_PARAMETERS, ModelConfig, Storage, tiny_info, write_aesa};
 
 use crate::common::{features, file, score, weights};
-
-/// Small, so that every bit can be tried.
-fn smallest() -> ModelConfig {
-    let encoder = EncoderConfig {
-        embed_dim: 2,
-        encoder_embed_dim: 4,
-        encoder_layers: 1,
-        encoder_ffn_embed_dim: 3,
-        encoder_attention_heads: 2,
-        conv_pos: 2,
-        conv_pos_groups: 2,
-        num_buckets: 4,
-        max_distance: 2,
-        ..EncoderConfig::default()
-    };
-    let head = HeadConfig {
-        adapter_dim: 3,
-        lstm_dim: 2,
-        lstm_layers: 1,
-        shared_dim: 4,
-        attention_heads: 2,
-        ..HeadConfig::default()
-    };
-    ModelConfig { encoder, head }
-}
 
 fn refusal(bytes: &[u8]) -> ModelError {
     Model::from_bytes(&AlignedBytes::from(bytes)).map(|_| ()).expect_err("the file must be refused")
@@ -63,7 +36,7 @@ impl Random {
 
 #[test]
 fn every_flipped_bit_is_an_error() {
-    let mut file = file(&smallest(), Storage::Int8, Some((1, 1)));
+    let mut file = file(&ModelConfig::smallest(), Storage::Int8, Some((1, 1)));
     for bit in 0..file.len() * 8 {
         file[bit / 8] ^= 1 << (bit % 8);
         let error = Model::from_bytes(&file).map(|_| ()).expect_err("a damaged file must be refused");
@@ -81,7 +54,7 @@ fn every_flipped_bit_is_an_error() {
 
 #[test]
 fn every_truncation_is_an_error() {
-    let file = file(&smallest(), Storage::Int8, Some((1, 1)));
+    let file = file(&ModelConfig::smallest(), Storage::Int8, Some((1, 1)));
     for len in 0..file.len() {
         let error = refusal(&file[..len]);
         let header_is_whole = len >= HEADER_BYTES;
@@ -93,8 +66,8 @@ fn every_truncation_is_an_error() {
 /// With the checksum and the length put right, as someone with intent would: an error or a model that runs, never a panic.
 #[test]
 fn made_up_files_never_panic() {
-    let small = file(&smallest(), Storage::Int8, Some((1, 1)));
-    let wide = file(&smallest(), Storage::F32, None);
+    let small = file(&ModelConfig::smallest(), Storage::Int8, Some((1, 1)));
+    let wide = file(&ModelConfig::smallest(), Storage::F32, None);
     let mut random = Random(1);
     let (mut num_models, mut kinds) = (0, std::collections::BTreeSet::new());
     for round in 0..60_000 {
@@ -145,7 +118,7 @@ fn random_bytes_are_refused() {
 
 #[test]
 fn bytes_at_an_odd_address_are_refused() {
-    let file = file(&smallest(), Storage::Int8, Some((1, 1)));
+    let file = file(&ModelConfig::smallest(), Storage::Int8, Some((1, 1)));
     let mut shifted = AlignedBytes::zeros(file.len() + 1);
     shifted[1..].copy_from_slice(&file);
     assert_eq!(Model::from_bytes(&shifted[1..]).map(|_| ()), Err(ModelError::Alignment));
@@ -153,7 +126,7 @@ fn bytes_at_an_odd_address_are_refused() {
 
 #[test]
 fn each_refusal_says_why() {
-    let file = file(&smallest(), Storage::F32, Some((2, 1)));
+    let file = file(&ModelConfig::smallest(), Storage::F32, Some((2, 1)));
     let word = |at: usize, value: u32| {
         let edited = edited(&file, |copy| copy[at..at + 4].copy_from_slice(&value.to_le_bytes()));
         Model::from_bytes(&edited).map(|_| ()).unwrap_err()
@@ -178,7 +151,7 @@ fn each_refusal_says_why() {
 
 #[test]
 fn metadata_says_what_the_file_is() {
-    let config = smallest();
+    let config = ModelConfig::smallest();
     for (storage, chunks) in [(Storage::F32, None), (Storage::Int8, Some((6, 12)))] {
         let file = file(&config, storage, chunks);
         let model = Model::from_bytes(&file).unwrap();
@@ -201,7 +174,7 @@ fn metadata_says_what_the_file_is() {
 
 #[test]
 fn metadata_of_another_policy_than_the_headers_are_refused() {
-    let file = file(&smallest(), Storage::Int8, Some((1, 1)));
+    let file = file(&ModelConfig::smallest(), Storage::Int8, Some((1, 1)));
     let at = file.windows(16).position(|bytes| bytes == b"aesa.left_steps1").unwrap() + 15;
     let model = edited(&file, |copy| copy[at] = b'2');
     let refused = Model::from_bytes(&model).unwrap().info();
@@ -210,7 +183,7 @@ fn metadata_of_another_policy_than_the_headers_are_refused() {
 
 #[test]
 fn sizes_beyond_the_engine_are_not_written() {
-    let mut config = smallest();
+    let mut config = ModelConfig::smallest();
     config.head.lstm_layers = 5;
     let error = write_aesa(&config, &weights(&config), &tiny_info(), &Default::default()).unwrap_err();
     assert!(matches!(
