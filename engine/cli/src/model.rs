@@ -9,8 +9,15 @@ use aesa::{ModelInfo, Network, Scores};
 use aesa_tract::{TractError, TractModel, TractSession};
 use anyhow::{Result, anyhow};
 
-/// The model that ships, so that the program needs no other file.
+/// The model that ships, so that the program needs no other file: for windows.
 static STARTER: &[u8] = include_bytes!("../../../models/starter/model.onnx");
+
+/// The same network in int8 for chunks, read where it lies.
+static STARTER_IN_CHUNKS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../models/starter/model.aesa"));
+
+/// Begins where the native engine's tensors may.
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
 
 /// A loaded model, shared by all threads.
 pub(crate) enum Model {
@@ -26,8 +33,8 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    /// Loads the file at `path`, which is read once, or the embedded starter model. What the file is shows in its first
-    /// bytes.
+    /// Loads the file at `path`, which is read once, or the starter model in this program, in windows. What the file is shows
+    /// in its first bytes.
     ///
     /// # Errors
     /// In words for the user, the path among them.
@@ -40,16 +47,27 @@ impl Model {
         Self::read(path).map_err(|e| anyhow!("model {}: {e}", path.display()))
     }
 
+    /// The starter model in this program, in chunks.
+    ///
+    /// # Errors
+    /// None, unless the program was built with a broken one.
+    pub(crate) fn starter_in_chunks() -> Result<Self> {
+        Self::native(&STARTER_IN_CHUNKS.0).map_err(|e| anyhow!("the starter model in this program: {e}"))
+    }
+
     fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(TractError::Read)?;
         // A damaged beginning of a file of that name is told as such.
         let is_native = bytes.starts_with(&MAGIC) || path.extension().is_some_and(|e| e == "aesa");
-        if is_native { Self::native(&bytes) } else { Ok(Self::Tract(TractModel::from_bytes(&bytes)?)) }
+        if !is_native {
+            return Ok(Self::Tract(TractModel::from_bytes(&bytes)?));
+        }
+        // There is one model, and it lives as long as the program.
+        let file: &'static AlignedBytes = Box::leak(Box::new(AlignedBytes::from(bytes.as_slice())));
+        Self::native(file)
     }
 
-    /// Leaks the bytes: there is one model, and it lives as long as the program.
-    fn native(bytes: &[u8]) -> Result<Self> {
-        let file: &'static AlignedBytes = Box::leak(Box::new(AlignedBytes::from(bytes)));
+    fn native(file: &'static [u8]) -> Result<Self> {
         let model: &'static native::Model<'static> = Box::leak(Box::new(native::Model::from_bytes(file)?));
         Ok(Self::Native { info: model.info()?, model })
     }

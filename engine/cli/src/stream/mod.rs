@@ -49,13 +49,14 @@ pub(crate) struct StreamArgs {
     #[cfg(feature = "microphone")]
     #[arg(long, conflicts_with_all = ["rate", "channels", "format"])]
     microphone: bool,
-    /// Model file, ONNX or model.aesa; the starter model inside this program if none is given.
+    /// Model file, ONNX or model.aesa; the starter model inside this program if none is given, in chunks of 0.96 s or, with
+    /// --hop or --look-ahead, in windows.
     #[arg(short, long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Time from one window to the next, rounded down to steps of 0.16 s [default: the model's window, 9.92 s].
+    /// Windows: time from one to the next, rounded down to steps of 0.16 s [default: the model's window, 9.92 s].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     hop: Option<f64>,
-    /// Audio to hear after a frame before it is scored, rounded up to steps of 0.16 s [default: 0].
+    /// Windows: audio to hear after a frame before it is scored, rounded up to steps of 0.16 s [default: 0].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     look_ahead: Option<f64>,
     /// Draw meters and a rolling chart on the terminal (standard error); lines only where standard output is no terminal.
@@ -67,22 +68,23 @@ pub(crate) struct StreamArgs {
 }
 
 const EXAMPLES: &str = "Examples:
-  arecord -f S16_LE -r 16000 -t raw | aesa stream --hop 0.96
+  arecord -f S16_LE -r 16000 -t raw | aesa stream
   ffmpeg -loglevel error -i talk.mp3 -f s16le -ac 1 -ar 16000 - | aesa stream > scores.jsonl
-  ffmpeg -loglevel error -i talk.mp3 -f s16le -ac 1 -ar 16000 - | aesa stream --model model.aesa
   ffmpeg -loglevel error -re -i talk.mp3 -f f32le -ac 2 -ar 48000 - |
-      aesa stream --rate 48000 --channels 2 --format f32le --hop 0.48 --look-ahead 1 --live
+      aesa stream --rate 48000 --channels 2 --format f32le --live
+  ffmpeg -loglevel error -i talk.mp3 -f s16le -ac 1 -ar 16000 - | aesa stream --hop 0.96 --look-ahead 0.96
 
 One JSON line per frame of 160 ms as soon as its scores are final: {\"start_s\", \"end_s\", \"PQ\", \"PC\", \"CE\", \"CU\", \"gap\",
 \"lost\"}, where `gap` says that audio was lost in what the model heard for it, and `lost` that it was lost in the frame
 itself. The last line has the clip's `scores`, the mean of all frames that are not lost, and which model and policy made
-them. A score comes at most hop + look-ahead after its frame began (plus 15 ms, and what resampling takes); a smaller
-hop costs more: a window is scored once per hop.
+them.
 
-A model.aesa that was made for chunks carries its state from chunk to chunk: a score comes at most one chunk after its frame
-began (plus the same), the cost per second stays that of a file, and there is no --hop and no --look-ahead.
+A model for chunks (the starter, unless asked for windows) carries its state from chunk to chunk: a score comes at most one
+chunk after its frame began (plus 15 ms, and what resampling takes), and the cost per second stays that of a file. In windows
+a score comes at most hop + look-ahead after its frame began (plus the same), and a window is scored once per hop: a smaller
+hop costs more. A model for windows gives without --hop and --look-ahead (the starter: with --hop 9.92) the scores of
+`aesa score`, to the last bit. Memory does not grow with time.
 
-Without --hop and --look-ahead the scores are those of `aesa score`, to the last bit. Memory does not grow with time.
 End the input, or stop with ctrl-C (SIGINT, SIGTERM): the clip's line is still written. A second ctrl-C ends at once.
 
 Exit code: 0 if the clip was scored, also after ctrl-C or where the reader of the output has gone; 1 if the input was
@@ -95,7 +97,7 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
     if args.live && !stderr().is_terminal() {
         bail!("--live draws on standard error, which is no terminal");
     }
-    let model = Model::load(args.model.as_deref())?;
+    let model = args.model()?;
     let provenance = Provenance::new(&model);
     let windows = args.windows(model.info().policy)?;
     let mut scorer = Scorer::new(model.session(), source.spec())?;
@@ -133,6 +135,14 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl StreamArgs {
+    /// The model to stream through.
+    fn model(&self) -> anyhow::Result<Model> {
+        match (&self.model, self.hop.or(self.look_ahead)) {
+            (None, None) => Model::starter_in_chunks(),
+            (path, _) => Model::load(path.as_deref()),
+        }
+    }
+
     /// How windows follow one another, for a model that hears in windows.
     fn windows(&self, policy: Policy) -> anyhow::Result<Option<WindowPolicy>> {
         match policy {
