@@ -102,18 +102,29 @@ pub(super) fn assert_same_scores(streamed: &Output, scored: &Output) {
 #[test]
 fn the_starter_models_scores_of_a_golden_clip_are_the_files() {
     let place = Place::new();
-    for name in ["rain.wav", "siren.wav"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/starter/golden").join(name);
-        let scored =
-            place.command("score").args(["--frames", "--format", "jsonl"]).arg(&path).output().unwrap();
-        let (bytes, spec) = raw(&path);
-        let streamed = output_of(place.command("stream").args(spec), bytes, 4096);
-        assert_same_scores(&streamed, &scored);
-        assert!(stderr(&streamed).contains("labels: proxy"), "{}", stderr(&streamed));
-        let last = lines(&streamed).pop().unwrap();
-        assert_eq!((&last["model"]["id"], &last["model"]["labels"]), (&"starter".into(), &"proxy".into()));
-        assert_eq!((&last["policy"]["name"], &last["policy"]["hop_s"]), (&"windowed".into(), &9.92.into()));
-        assert!(last["note"].as_str().unwrap().contains("labels: proxy"));
+    let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/starter");
+    // In chunks, unless windows are asked for.
+    let cases: [(&str, &[&str], &str, Value); 2] = [
+        ("model.aesa", &[], "chunked", Value::Null),
+        ("model.onnx", &["--hop", "9.92"], "windowed", 9.92.into()),
+    ];
+    for (file, options, policy, hop_s) in cases {
+        for name in ["rain.wav", "siren.wav"] {
+            let path = starter.join("golden").join(name);
+            let mut score = place.command("score");
+            score.arg("--model").arg(starter.join(file)).args(["--frames", "--format", "jsonl"]).arg(&path);
+            let (bytes, spec) = raw(&path);
+            let streamed = output_of(place.command("stream").args(options).args(spec), bytes, 4096);
+            assert_same_scores(&streamed, &score.output().unwrap());
+            assert!(stderr(&streamed).contains("labels: proxy"), "{}", stderr(&streamed));
+            let last = lines(&streamed).pop().unwrap();
+            assert_eq!(
+                (&last["model"]["id"], &last["model"]["labels"]),
+                (&"starter".into(), &"proxy".into())
+            );
+            assert_eq!((&last["policy"]["name"], &last["policy"]["hop_s"]), (&policy.into(), &hop_s));
+            assert!(last["note"].as_str().unwrap().contains("labels: proxy"));
+        }
     }
 }
 
