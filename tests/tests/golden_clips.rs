@@ -1,12 +1,14 @@
 //! The starter model gives its golden clips the scores that lie beside them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use aesa::Axis;
-use aesa_tests::{project, score_file, starter};
+use aesa::native::{AlignedBytes, Model};
+use aesa_tests::{Scored, project, read, score, score_file, starter};
 use serde::Deserialize;
 
-/// What `models/starter/golden/expected.json` holds per clip.
+/// What `expected.json` and `expected-chunks.json` in `models/starter/golden` hold per clip.
 #[derive(Deserialize)]
 struct Expected {
     num_steps: u64,
@@ -17,15 +19,13 @@ struct Expected {
 /// f32 arithmetic in another order (another instruction set) moves a score of 0 to 10 by about 1e-5.
 const TOLERANCE: f64 = 1e-4;
 
-#[test]
-fn golden_clips_have_their_scores() {
+fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
     let folder = project("models/starter/golden");
-    let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    let text = std::fs::read_to_string(folder.join(file)).unwrap();
     let expected: BTreeMap<String, Expected> = serde_json::from_str(&text).unwrap();
     assert!(expected.len() >= 6, "{} clips", expected.len());
-    let model = starter();
     for (name, expected) in expected {
-        let scored = score_file(&model, &folder.join(&name)).unwrap();
+        let scored = scored(&folder.join(&name));
         assert_eq!(scored.clip.num_steps, expected.num_steps, "{name}");
         for axis in Axis::ALL {
             let pairs = [
@@ -40,6 +40,29 @@ fn golden_clips_have_their_scores() {
             }
         }
     }
+}
+
+#[test]
+fn golden_clips_have_their_scores() {
+    let model = starter();
+    assert_scores("expected.json", |path| score_file(&model, path).unwrap());
+}
+
+#[test]
+fn golden_clips_have_their_scores_in_chunks() {
+    let file = AlignedBytes::from(std::fs::read(project("models/starter/model.aesa")).unwrap().as_slice());
+    let model = Model::from_bytes(&file).unwrap();
+    assert_scores("expected-chunks.json", |path| {
+        let (spec, samples) = read(path);
+        score(model.session().unwrap(), spec, &samples, &[48_000]).unwrap()
+    });
+}
+
+#[test]
+fn both_files_are_of_one_training_run() {
+    let file = AlignedBytes::from(std::fs::read(project("models/starter/model.aesa")).unwrap().as_slice());
+    let (chunks, windows) = (Model::from_bytes(&file).unwrap().info().unwrap(), starter());
+    assert_eq!(aesa::ModelInfo { policy: windows.info().policy, ..chunks }, *windows.info());
 }
 
 #[test]
