@@ -21,8 +21,9 @@ const TOLERANCE: f64 = 1e-4;
 
 fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
     let folder = project("models/starter/golden");
-    let text = std::fs::read_to_string(folder.join(file)).unwrap();
-    let expected: BTreeMap<String, Expected> = serde_json::from_str(&text).unwrap();
+    let text = std::fs::read_to_string(folder.join(file)).expect("the scores are there");
+    let expected: BTreeMap<String, Expected> =
+        serde_json::from_str(&text).expect("as make_expected.py writes them");
     assert!(expected.len() >= 6, "{} clips", expected.len());
     for (name, expected) in expected {
         let scored = scored(&folder.join(&name));

@@ -1,11 +1,9 @@
 //! The native engine on real audio: the same scores as tract in f32, and near them in int8.
 
-use aesa::Network;
 use aesa::native::{AlignedBytes, Kernels, Model};
 use aesa::score::Scores;
-use aesa_export::{
-    AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa, write_onnx,
-};
+use aesa::{ModelInfo, Network, Policy};
+use aesa_export::{ModelConfig, Storage, random_tensors, tiny_info, write_aesa, write_onnx};
 use aesa_tests::project;
 use aesa_tract::TractModel;
 
@@ -37,8 +35,9 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
     let (config, info) = (ModelConfig::starter(), tiny_info());
     let tensors = random_tensors(&config, 3).unwrap();
     let tract = TractModel::from_bytes(&write_onnx(&config, &tensors, &info).unwrap()).unwrap();
-    let write =
-        |storage, chunks| write_aesa(&config, &tensors, &info, &AesaOptions { storage, chunks }).unwrap();
+    let write = |storage, policy| {
+        write_aesa(&config, &tensors, &ModelInfo { policy, ..info.clone() }, storage).unwrap()
+    };
     for clip in ["speech.flac", "music.ogg", "rain.wav"] {
         let path = project("models/starter/golden").join(clip);
         let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
@@ -49,14 +48,14 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
             tract.session().score_window(window, &mut scores).unwrap();
             expected.extend(scores);
         }
-        let (_, max) = differences(&scores(&write(Storage::F32, None), features), &expected);
+        let (_, max) = differences(&scores(&write(Storage::F32, info.policy), features), &expected);
         assert!(max < 1e-4, "{clip}: {max}");
-        for chunks in [None, Some(ChunkPolicy { chunk_steps: 6, left_steps: 12 })] {
-            let exact = scores(&write(Storage::F32, chunks), features);
-            let (mean, max) = differences(&exact, &scores(&write(Storage::Int8, chunks), features));
-            println!("{clip} {chunks:?}: mean {mean:.4}, max {max:.4}");
+        for policy in [info.policy, Policy::Chunked { chunk_steps: 6, left_steps: 12 }] {
+            let exact = scores(&write(Storage::F32, policy), features);
+            let (mean, max) = differences(&exact, &scores(&write(Storage::Int8, policy), features));
+            println!("{clip} {policy:?}: mean {mean:.4}, max {max:.4}");
             // docs/SPEC.md, "Quantisation".
-            assert!(mean <= 0.05 && max <= 0.2, "{clip} {chunks:?}: mean {mean}, max {max}");
+            assert!(mean <= 0.05 && max <= 0.2, "{clip} {policy:?}: mean {mean}, max {max}");
         }
     }
 }
@@ -68,15 +67,16 @@ fn every_table_of_kernels_gives_the_same_scores() {
     let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
     for storage in [Storage::Int8, Storage::F32] {
         // Chunks of 5 steps end in a short one.
-        for chunks in [None, Some(ChunkPolicy { chunk_steps: 5, left_steps: 12 })] {
-            let file = write_aesa(&config, &tensors, &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
+        for policy in [tiny_info().policy, Policy::Chunked { chunk_steps: 5, left_steps: 12 }] {
+            let info = ModelInfo { policy, ..tiny_info() };
+            let file = write_aesa(&config, &tensors, &info, storage).unwrap();
             let bits = |kernels| -> Vec<[u32; 4]> {
                 scores_with(kernels, &file, &features).iter().map(|s| s.0.map(f32::to_bits)).collect()
             };
             let expected = bits(Kernels::SCALAR);
             assert_eq!(expected.len(), features.len() / 2048);
             for kernels in Kernels::supported() {
-                assert_eq!(bits(kernels), expected, "{} {storage:?} {chunks:?}", kernels.name());
+                assert_eq!(bits(kernels), expected, "{} {storage:?} {policy:?}", kernels.name());
             }
         }
     }

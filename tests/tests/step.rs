@@ -2,28 +2,22 @@
 //! Leaves graph and scores in `target/onnx-expected`, for `tests/python/compare_onnxruntime.py`.
 
 use aesa::native::{AlignedBytes, Model};
-use aesa::{AudioSpec, Network, Policy, Scores};
-use aesa_export::{
-    AesaOptions, ChunkPolicy, ExportOptions, ModelConfig, Storage, Tensors, random_tensors, tiny_info,
-    write_aesa, write_onnx_with,
-};
+use aesa::{AudioSpec, ModelInfo, Network, Policy, Scores};
+use aesa_export::{ModelConfig, Storage, Tensors, random_tensors, tiny_info, write_aesa, write_onnx};
 use aesa_tests::{project, read, score};
 use aesa_tract::TractModel;
 
 /// Sums in another order; a score is 0 to 10.
 const TOLERANCE: f32 = 1e-4;
 
-const CHUNKS: ChunkPolicy = ChunkPolicy { chunk_steps: 6, left_steps: 12 };
+const CHUNKS: Policy = Policy::Chunked { chunk_steps: 6, left_steps: 12 };
 
 /// One network of the starter's sizes with random weights, as a graph and for the native engine.
 fn files() -> (Vec<u8>, AlignedBytes) {
-    let (config, info) = (ModelConfig::starter(), tiny_info());
+    let (config, info) = (ModelConfig::starter(), ModelInfo { policy: CHUNKS, ..tiny_info() });
     let tensors = random_tensors(&config, 4).expect("the sizes are possible");
-    let chunks = Some(CHUNKS);
-    let onnx = ExportOptions { chunks, ..ExportOptions::default() };
-    let onnx = write_onnx_with(&config, &tensors, &info, &onnx).expect("all tensors are there");
-    let aesa = AesaOptions { storage: Storage::F32, chunks };
-    let aesa = write_aesa(&config, &tensors, &info, &aesa).expect("all tensors are there");
+    let onnx = write_onnx(&config, &tensors, &info).expect("all tensors are there");
+    let aesa = write_aesa(&config, &tensors, &info, Storage::F32).expect("all tensors are there");
     (onnx, AlignedBytes::from(aesa.as_slice()))
 }
 
@@ -37,7 +31,7 @@ fn worst(a: &[Scores], b: &[Scores]) -> f32 {
 fn tract_and_the_native_engine_score_a_stream_alike() {
     let (onnx, aesa) = files();
     let (tract, native) = (TractModel::from_bytes(&onnx).unwrap(), Model::from_bytes(&aesa).unwrap());
-    assert_eq!(tract.info().policy, Policy::Chunked { chunk_steps: 6, left_steps: 12 });
+    assert_eq!(tract.info().policy, CHUNKS);
     let (spec, samples) = read(&project("models/starter/golden/music.ogg"));
     let expected = score(native.session().unwrap(), spec, &samples, &[4096]).unwrap();
     let actual = score(tract.session(), spec, &samples, &[samples.len()]).unwrap();

@@ -81,7 +81,7 @@ impl Model {
     pub fn policy(&self) -> Policy {
         match self {
             Self::Run { policy, .. } => *policy,
-            Self::Onnx(session) => Policy::Windowed { window_steps: session.info().policy.max_steps() },
+            Self::Onnx(session) => session.info().policy.into(),
         }
     }
 

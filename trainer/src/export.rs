@@ -7,7 +7,7 @@ use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::{FRAMES_PER_STEP, Scores};
-use aesa_export::{AesaOptions, ChunkPolicy, ExportOptions, Storage, Tensors, write_aesa, write_onnx_with};
+use aesa_export::{Storage, Tensors, write_aesa, write_onnx};
 use aesa_tract::TractModel;
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng};
@@ -37,18 +37,12 @@ const MAX_DIFFERENCE: f32 = 0.2;
 ///
 /// # Errors
 /// Where the run cannot be read, the file cannot be written, or the scores differ.
-pub fn export(
-    run: &RunFolder,
-    out: &Path,
-    more_clips: &[Vec<f32>],
-    chunks: Option<ChunkPolicy>,
-) -> Result<f32> {
-    let (config, net) = (run.config()?, run.network()?);
-    let options = ExportOptions { chunks, ..ExportOptions::default() };
-    let onnx = write_onnx_with(&config.model, &tensors(run)?, &model_info(run)?, &options)?;
+pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>], chunks: Option<Chunking>) -> Result<f32> {
+    let (config, net, info) = (run.config()?, run.network()?, in_chunks(model_info(run)?, chunks));
+    let onnx = write_onnx(&config.model, &tensors(run)?, &info)?;
     let model = TractModel::from_bytes(&onnx)?;
     let scores = |features: &[f32]| frame_scores(&mut model.session(), features);
-    let worst = check(&net, scores, more_clips, policy(chunks, config.window_steps))?;
+    let worst = check(&net, scores, more_clips, Policy::new(chunks, config.window_steps))?;
     weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
     Ok(worst)
 }
@@ -84,17 +78,18 @@ pub fn export_aesa(
     run: &RunFolder,
     out: &Path,
     more_clips: &[Vec<f32>],
-    options: &AesaOptions,
+    storage: Storage,
+    chunks: Option<Chunking>,
 ) -> Result<AesaReport> {
-    let (config, net, info, tensors) = (run.config()?, run.network()?, model_info(run)?, tensors(run)?);
-    let write = |options: &AesaOptions| {
-        let bytes = write_aesa(&config.model, &tensors, &info, options)?;
+    let (config, net, tensors) = (run.config()?, run.network()?, tensors(run)?);
+    let info = in_chunks(model_info(run)?, chunks);
+    let write = |storage| {
+        let bytes = write_aesa(&config.model, &tensors, &info, storage)?;
         Ok::<_, aesa_export::ExportError>(AlignedBytes::from(bytes.as_slice()))
     };
-    let exact = write(&AesaOptions { storage: Storage::F32, ..*options })?;
-    let file = write(options)?;
+    let (exact, file) = (write(Storage::F32)?, write(storage)?);
     let (exact, model) = (Model::from_bytes(&exact)?, Model::from_bytes(&file)?);
-    let policy = policy(options.chunks, config.window_steps);
+    let policy = Policy::new(chunks, config.window_steps);
     let parity = check(&net, |features| native_scores(&exact, features), more_clips, policy)?;
     let (mut all, mut real) = (Vec::new(), Vec::new());
     let built_in = built_in_clips();
@@ -124,12 +119,10 @@ pub fn export_aesa(
     Ok(report)
 }
 
-/// How a file hears a clip.
-fn policy(chunks: Option<ChunkPolicy>, window_steps: usize) -> Policy {
-    match chunks {
-        Some(c) => Policy::Chunked(Chunking { steps: c.chunk_steps, left_steps: c.left_steps }),
-        None => Policy::Windowed { window_steps },
-    }
+/// What a file says of itself that hears a clip in chunks, if any.
+fn in_chunks(info: ModelInfo, chunks: Option<Chunking>) -> ModelInfo {
+    let chunked = |c: Chunking| aesa::Policy::Chunked { chunk_steps: c.steps, left_steps: c.left_steps };
+    ModelInfo { policy: chunks.map_or(info.policy, chunked), ..info }
 }
 
 fn tensors(run: &RunFolder) -> Result<Tensors> {

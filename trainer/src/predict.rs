@@ -22,6 +22,11 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Chunks, or windows where there are none.
+    pub fn new(chunks: Option<Chunking>, window_steps: usize) -> Self {
+        chunks.map_or(Self::Windowed { window_steps }, Self::Chunked)
+    }
+
     /// Longest part of a clip that the network is given at once, in steps.
     pub const fn window_steps(self) -> usize {
         match self {
@@ -35,6 +40,18 @@ impl Policy {
         match self {
             Self::Windowed { .. } => None,
             Self::Chunked(chunking) => Some(chunking),
+        }
+    }
+}
+
+impl From<aesa::Policy> for Policy {
+    /// A model file's policy.
+    fn from(policy: aesa::Policy) -> Self {
+        match policy {
+            aesa::Policy::Windowed { window_steps } => Self::Windowed { window_steps },
+            aesa::Policy::Chunked { chunk_steps, left_steps } => {
+                Self::Chunked(Chunking { steps: chunk_steps, left_steps })
+            }
         }
     }
 }

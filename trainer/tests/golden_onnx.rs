@@ -82,13 +82,7 @@ fn exported(checkpoint: &Checkpoint) -> Vec<u8> {
             Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap(),
         );
     }
-    write_onnx_with(
-        &config,
-        &tensors,
-        &tiny_info(),
-        &ExportOptions { expose_hidden_states: true, chunks: None },
-    )
-    .unwrap()
+    write_onnx_with(&config, &tensors, &tiny_info(), &ExportOptions { expose_hidden_states: true }).unwrap()
 }
 
 /// All outputs for one clip's features.

@@ -4,8 +4,7 @@
 
 use aesa::{Labels, ModelInfo, Policy};
 use aesa_export::{
-    AesaOptions, ChunkPolicy, EncoderConfig, ExportOptions, ModelConfig, Storage, random_tensors, write_aesa,
-    write_onnx_with,
+    EncoderConfig, ExportOptions, ModelConfig, Storage, random_tensors, write_aesa, write_onnx_with,
 };
 use anyhow::{Context, bail};
 
@@ -14,7 +13,7 @@ fn main() -> anyhow::Result<()> {
     let size =
         arguments.next().context("usage: random_model smallest|tiny|starter|base [FILE] [--hidden]")?;
     let path = arguments.next().unwrap_or_else(|| "random.onnx".to_string());
-    let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden"), chunks: None };
+    let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden") };
     let config = match size.as_str() {
         "smallest" => ModelConfig::smallest(),
         "tiny" => tiny(),
@@ -33,8 +32,8 @@ fn main() -> anyhow::Result<()> {
     };
     let tensors = random_tensors(&config, 1)?;
     let model = if path.ends_with(".aesa") {
-        let chunks = ChunkPolicy { chunk_steps: 6, left_steps: 12 };
-        write_aesa(&config, &tensors, &info, &AesaOptions { storage: Storage::Int8, chunks: Some(chunks) })?
+        let info = ModelInfo { policy: Policy::Chunked { chunk_steps: 6, left_steps: 12 }, ..info };
+        write_aesa(&config, &tensors, &info, Storage::Int8)?
     } else {
         write_onnx_with(&config, &tensors, &info, &options)?
     };

@@ -38,8 +38,6 @@ pub enum ExportError {
         /// The tensor's name.
         name: String,
     },
-    /// The metadata ask for chunks, which an ONNX file does not know.
-    Windowed,
     /// The native engine cannot run a network of these sizes.
     Native(ModelError),
     /// The bytes are not a safetensors file.
@@ -50,7 +48,6 @@ impl fmt::Display for ExportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config { reason } => write!(f, "the model's sizes do not fit: {reason}"),
-            Self::Windowed => f.write_str("an ONNX file is scored in windows: its policy cannot be chunked"),
             Self::Missing { name } => write!(f, "tensor {name} is missing"),
             Self::Shape { name, expected, actual } => {
                 write!(f, "tensor {name} has shape {actual:?}, the model's sizes ask for {expected:?}")

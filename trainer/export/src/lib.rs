@@ -10,8 +10,8 @@
 //!
 //! The ONNX file needs standard `ai.onnx` operators only (opset 17), so any ONNX runtime loads it. Its input `fbank` is
 //! `[1, num_frames, 128]` with a free `num_frames`; its outputs are `frame_scores` `[1, num_steps, 4]` and
-//! `clip_scores` `[1, 4]`, 0 to 10, in the order of [`aesa::score::Axis::ALL`]. With [`ExportOptions::chunks`] the graph
-//! scores one chunk after another: `past.rs` adds what is carried between them as inputs and outputs.
+//! `clip_scores` `[1, 4]`, 0 to 10, in the order of [`aesa::score::Axis::ALL`]. Where the policy is
+//! chunked the graph scores one chunk after another: `past.rs` adds what is carried between them as inputs and outputs.
 //!
 //! ```
 //! use aesa::{Labels, ModelInfo, Policy};
@@ -34,7 +34,6 @@
 #![forbid(unsafe_code)]
 
 mod aesa_file;
-mod chunks;
 mod config;
 mod encoder;
 mod error;
@@ -48,10 +47,9 @@ mod past;
 mod tensors;
 
 pub use aesa_file::Storage;
-pub use chunks::ChunkPolicy;
 pub use config::{EncoderConfig, HeadConfig, ModelConfig, tiny_info};
 pub use error::ExportError;
-pub use native::{AesaOptions, write_aesa};
+pub use native::write_aesa;
 pub use onnx::{
     ExportOptions, KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with,
 };

@@ -11,7 +11,6 @@ use aesa::native::{AlignedBytes, Model, Policy};
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
 use crate::aesa_file::{AesaFile, Storage};
-use crate::chunks::{ChunkPolicy, policy_metadata, policy_of};
 use crate::config::ModelConfig;
 use crate::encoder::{bias_table, head_gates, weight_normed};
 use crate::error::ExportError;
@@ -20,15 +19,6 @@ use crate::linear::Linear;
 use crate::onnx::KEY_NUM_PARAMETERS;
 use crate::parameters::parameters;
 use crate::tensors::Tensors;
-
-/// How a `model.aesa` is to be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AesaOptions {
-    /// How weights are stored.
-    pub storage: Storage,
-    /// Chunks in place of the policy that the metadata name.
-    pub chunks: Option<ChunkPolicy>,
-}
 
 /// The bytes of a `model.aesa` that computes the network.
 ///
@@ -41,36 +31,35 @@ pub fn write_aesa(
     config: &ModelConfig,
     tensors: &Tensors,
     info: &ModelInfo,
-    options: &AesaOptions,
+    storage: Storage,
 ) -> Result<Vec<u8>, ExportError> {
     let mut num_parameters = 0;
     for p in parameters(config)? {
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();
     }
-    let mut writer = Writer { config, t: tensors, storage: options.storage, file: AesaFile::default() };
+    let mut writer = Writer { config, t: tensors, storage, file: AesaFile::default() };
     writer.front()?;
     for layer in 0..config.encoder.encoder_layers as usize {
         writer.block(layer)?;
     }
     writer.head()?;
-    let policy = policy_of(info, options.chunks);
-    let mut metadata = policy_metadata(info, policy);
+    let mut metadata = info.to_pairs();
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
-    let file = writer.file.finish(&sizes(config, policy, options), &metadata);
+    let file = writer.file.finish(&sizes(config, info.policy, storage), &metadata);
     match Model::from_bytes(&AlignedBytes::from(file.as_slice())) {
         Ok(_) => Ok(file),
         Err(error) => Err(ExportError::Native(error)),
     }
 }
 
-fn sizes(config: &ModelConfig, policy: Policy, options: &AesaOptions) -> Sizes {
+fn sizes(config: &ModelConfig, policy: Policy, storage: Storage) -> Sizes {
     let (e, h) = (&config.encoder, &config.head);
     let flags = [
         (e.gru_rel_pos && e.relative_position_embedding, flag::GATED),
         (e.deep_norm, flag::DEEP_NORM),
         (e.layer_norm_first, flag::NORM_FIRST),
         (h.layer_norm, flag::HEAD_NORM),
-        (options.storage == Storage::Int8, flag::HALF_CACHE),
+        (storage == Storage::Int8, flag::HALF_CACHE),
     ];
     let steps = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
     let [window_steps, chunk_steps, left_steps] = match policy {

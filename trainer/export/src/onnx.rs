@@ -5,11 +5,11 @@ use sha2::{Digest, Sha256};
 use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
 use aesa::Policy;
+use aesa::encoder::TOKENS_PER_STEP;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
 use aesa::score::NUM_AXES;
 
-use crate::chunks::{ChunkPolicy, policy_metadata, policy_of};
 use crate::config::ModelConfig;
 use crate::encoder::encoder;
 use crate::error::ExportError;
@@ -24,18 +24,18 @@ pub struct ExportOptions {
     /// Adds outputs `hidden.0` (input of the first block) to `hidden.N` (output of block N), each `[num_tokens, width]`,
     /// to compare the encoder with another one.
     pub expose_hidden_states: bool,
-    /// A graph that scores one chunk after another in place of windows: every input `past.NAME` is an output `present.NAME`
-    /// of the call before, zeros at the start of a clip. There are frame scores only; the clip's are their mean.
-    pub chunks: Option<ChunkPolicy>,
 }
 
 /// The bytes of an ONNX file that computes the network; see the crate's documentation for inputs and outputs.
 ///
+/// Where the policy in `info` is chunked, the graph scores one chunk after another: every input `past.NAME` is an output
+/// `present.NAME` of the call before, zeros at the start of a clip. There are frame scores only; the clip's are their mean.
+///
 /// Tensors beyond those that [`parameters`] lists are ignored.
 ///
 /// # Errors
-/// [`ExportError`] if the sizes contradict each other, a tensor is missing, of another shape, or not finite, or the
-/// metadata's policy is chunked.
+/// [`ExportError`] if the sizes contradict each other, a chunk has no steps, or a tensor is missing, of another shape, or not
+/// finite.
 pub fn write_onnx(config: &ModelConfig, tensors: &Tensors, info: &ModelInfo) -> Result<Vec<u8>, ExportError> {
     write_onnx_with(config, tensors, info, &ExportOptions::default())
 }
@@ -50,15 +50,12 @@ pub fn write_onnx_with(
     info: &ModelInfo,
     options: &ExportOptions,
 ) -> Result<Vec<u8>, ExportError> {
-    if matches!(info.policy, Policy::Chunked { .. }) {
-        return Err(ExportError::Windowed);
-    }
     let mut num_parameters = 0;
     for p in parameters(config)? {
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();
     }
-    let graph = graph(config, tensors, options)?;
-    let mut metadata = policy_metadata(info, policy_of(info, options.chunks));
+    let graph = graph(config, tensors, info.policy, options)?;
+    let mut metadata = info.to_pairs();
     metadata.push((KEY_NUM_PARAMETERS.to_string(), num_parameters.to_string()));
     metadata.push((KEY_WEIGHTS_SHA256.to_string(), weights_sha256(&graph)));
     metadata.push((KEY_FILE_SHA256.to_string(), "0".repeat(HASH_DIGITS)));
@@ -80,15 +77,22 @@ pub fn write_onnx_with(
 fn graph(
     config: &ModelConfig,
     tensors: &Tensors,
+    policy: Policy,
     options: &ExportOptions,
 ) -> Result<GraphProto, ExportError> {
     let mut g = Graph::default();
     let fbank = g.input("fbank", &[Dim::Fixed(1), Dim::Free("num_frames"), Dim::Fixed(NUM_MEL_BINS)]);
-    let kept_tokens = options.chunks.map(|chunks| chunks.kept_tokens());
+    let kept_tokens = match policy {
+        Policy::Windowed { .. } => None,
+        Policy::Chunked { chunk_steps: 0, .. } => {
+            return Err(ExportError::Config { reason: "a chunk has at least one step" });
+        }
+        Policy::Chunked { .. } => Some(policy.steps_before() * TOKENS_PER_STEP),
+    };
     let (hidden, mut past) = encoder(&mut g, &config.encoder, tensors, &fbank, kept_tokens)?;
     let frame = head(&mut g, config, tensors, &hidden[1..], &mut past)?;
     g.output("frame_scores", &frame, &[Dim::Fixed(1), Dim::Free("num_steps"), Dim::Fixed(NUM_AXES)]);
-    if options.chunks.is_none() {
+    if let Policy::Windowed { .. } = policy {
         let clip = clip_mean(&mut g, &frame);
         g.output("clip_scores", &clip, &[Dim::Fixed(1), Dim::Fixed(NUM_AXES)]);
     }

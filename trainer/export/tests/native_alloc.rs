@@ -1,8 +1,8 @@
 //! Once there is a stream, the native engine asks for no memory, and neither does loading a model.
 
 use aesa::native::{AlignedBytes, Model};
-use aesa::{AudioSpec, Scorer};
-use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
+use aesa::{AudioSpec, ModelInfo, Policy, Scorer};
+use aesa_export::{ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
 use allocation_counter::measure;
 
 #[test]
@@ -11,9 +11,9 @@ fn chunks_allocate_nothing() {
     let tensors = random_tensors(&config, 1).unwrap();
     let frames: Vec<f32> = (0..100 * 128).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
     for storage in [Storage::F32, Storage::Int8] {
-        for chunks in [None, Some(ChunkPolicy { chunk_steps: 2, left_steps: 4 })] {
-            let bytes =
-                write_aesa(&config, &tensors, &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
+        for policy in [tiny_info().policy, Policy::Chunked { chunk_steps: 2, left_steps: 4 }] {
+            let info = ModelInfo { policy, ..tiny_info() };
+            let bytes = write_aesa(&config, &tensors, &info, storage).unwrap();
             let bytes = AlignedBytes::from(bytes.as_slice());
             let mut memory = vec![0.0; 1 << 20];
             let mut num_steps = 0;
@@ -25,12 +25,12 @@ fn chunks_allocate_nothing() {
                 }
                 stream.finish(|_| num_steps += 1);
             });
-            assert_eq!((num_steps, allocated.count_total), (250, 0), "{storage:?} {chunks:?}");
+            assert_eq!((num_steps, allocated.count_total), (250, 0), "{storage:?} {policy:?}");
             let model = Model::from_bytes(&bytes).unwrap();
             for sample_rate_hz in [16_000, 44_100] {
                 let (num_steps, allocated) = behind_a_scorer(&model, sample_rate_hz);
                 assert!(num_steps > 100, "{num_steps}");
-                assert_eq!(allocated, 0, "{storage:?} {chunks:?} {sample_rate_hz} Hz");
+                assert_eq!(allocated, 0, "{storage:?} {policy:?} {sample_rate_hz} Hz");
             }
         }
     }

@@ -119,7 +119,7 @@ fn every_layout_of_the_encoder_runs() {
 fn outputs_depend_on_every_parameter() {
     let config = tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    let options = ExportOptions { expose_hidden_states: true, chunks: None };
+    let options = ExportOptions { expose_hidden_states: true };
     let outputs =
         |t: &Tensors| run(&write_onnx_with(&config, t, &tiny_info(), &options).unwrap(), 160, true).concat();
     let usual = outputs(&tensors);
@@ -138,7 +138,7 @@ fn outputs_depend_on_every_parameter() {
 fn hidden_states_are_outputs_on_request() {
     let config = tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    let options = ExportOptions { expose_hidden_states: true, chunks: None };
+    let options = ExportOptions { expose_hidden_states: true };
     let outputs = run(&write_onnx_with(&config, &tensors, &tiny_info(), &options).unwrap(), 160, true);
     let sizes: Vec<usize> = outputs.iter().map(Vec::len).collect();
     assert_eq!(sizes, [40, 4, 80 * 24, 80 * 24, 80 * 24]);

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use aesa_export::{AesaOptions, ChunkPolicy, Storage};
+use aesa_export::Storage;
+use aesa_trainer::chunking::Chunking;
 use aesa_trainer::export::{export, export_aesa};
 use aesa_trainer::run::RunFolder;
 use anyhow::{Context, Result, bail, ensure};
@@ -51,7 +52,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             println!("wrote {}; largest difference of a score: {worst:.1e}", out.display());
         }
         Some("aesa") => {
-            let report = export_aesa(&run, out, &clips, &arguments.aesa_options())?;
+            let storage = if arguments.dtype == Some(Dtype::F32) { Storage::F32 } else { Storage::Int8 };
+            let report = export_aesa(&run, out, &clips, storage, arguments.chunks())?;
             let (memory, storage, real) = (report.memory, report.storage, report.real);
             println!("wrote {}; largest difference of a score in f32: {:.1e}", out.display(), report.parity);
             println!("as stored, from f32: mean {:.4}, largest {:.4}", storage.mean, storage.max);
@@ -66,14 +68,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Arguments {
-    fn aesa_options(&self) -> AesaOptions {
-        let storage = if self.dtype == Some(Dtype::F32) { Storage::F32 } else { Storage::Int8 };
-        AesaOptions { storage, chunks: self.chunks() }
-    }
-
-    fn chunks(&self) -> Option<ChunkPolicy> {
-        let steps = self.chunk_steps.zip(self.left_steps);
-        steps.map(|(chunk_steps, left_steps)| ChunkPolicy { chunk_steps, left_steps })
+    fn chunks(&self) -> Option<Chunking> {
+        self.chunk_steps.zip(self.left_steps).map(|(steps, left_steps)| Chunking { steps, left_steps })
     }
 }
 

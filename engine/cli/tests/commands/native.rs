@@ -1,22 +1,24 @@
 //! The native engine in `aesa`: `model.aesa` in place of ONNX.
 
-use aesa_export::{AesaOptions, ChunkPolicy, Storage, write_aesa};
+use aesa::{ModelInfo, Policy};
+use aesa_export::{Storage, write_aesa};
 use serde_json::json;
 
 use super::stream::{Stream, assert_same_scores, noise, output_of, raw};
 use super::*;
 
-const CHUNKS: Option<ChunkPolicy> = Some(ChunkPolicy { chunk_steps: 6, left_steps: 12 });
+const CHUNKS: Policy = Policy::Chunked { chunk_steps: 6, left_steps: 12 };
 
 /// A folder with `chunked.aesa` (int8) and `windowed.aesa` (f32), both of `tiny.onnx`'s weights.
 fn place() -> Place {
     let place = Place::new();
     let config = ModelConfig::tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    for (name, storage, chunks) in
-        [("chunked.aesa", Storage::Int8, CHUNKS), ("windowed.aesa", Storage::F32, None)]
+    for (name, storage, policy) in
+        [("chunked.aesa", Storage::Int8, CHUNKS), ("windowed.aesa", Storage::F32, tiny_info().policy)]
     {
-        let bytes = write_aesa(&config, &tensors, &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
+        let info = ModelInfo { policy, ..tiny_info() };
+        let bytes = write_aesa(&config, &tensors, &info, storage).unwrap();
         fs::write(place.path(name), bytes).unwrap();
     }
     place

@@ -2,9 +2,8 @@
 
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::Scores;
-use aesa_export::{
-    AesaOptions, ChunkPolicy, ModelConfig, Storage, Tensors, random_tensors, tiny_info, write_aesa,
-};
+use aesa::{ModelInfo, Policy};
+use aesa_export::{ModelConfig, Storage, Tensors, random_tensors, tiny_info, write_aesa};
 
 pub(crate) fn weights(config: &ModelConfig) -> Tensors {
     random_tensors(config, 5).unwrap()
@@ -12,8 +11,11 @@ pub(crate) fn weights(config: &ModelConfig) -> Tensors {
 
 /// A file of random weights, in windows or in chunks of the given steps and steps before.
 pub(crate) fn file(config: &ModelConfig, storage: Storage, chunks: Option<(usize, usize)>) -> AlignedBytes {
-    let chunks = chunks.map(|(chunk_steps, left_steps)| ChunkPolicy { chunk_steps, left_steps });
-    let bytes = write_aesa(config, &weights(config), &tiny_info(), &AesaOptions { storage, chunks }).unwrap();
+    let windows = tiny_info().policy;
+    let policy =
+        chunks.map_or(windows, |(chunk_steps, left_steps)| Policy::Chunked { chunk_steps, left_steps });
+    let info = ModelInfo { policy, ..tiny_info() };
+    let bytes = write_aesa(config, &weights(config), &info, storage).unwrap();
     AlignedBytes::from(bytes.as_slice())
 }
 

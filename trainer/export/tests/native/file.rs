@@ -185,7 +185,7 @@ fn metadata_of_another_policy_than_the_headers_are_refused() {
 fn sizes_beyond_the_engine_are_not_written() {
     let mut config = ModelConfig::smallest();
     config.head.lstm_layers = 5;
-    let error = write_aesa(&config, &weights(&config), &tiny_info(), &Default::default()).unwrap_err();
+    let error = write_aesa(&config, &weights(&config), &tiny_info(), Storage::Int8).unwrap_err();
     assert!(matches!(
         error,
         ExportError::Native(ModelError::Sizes { rule: "there are 1 to 4 BLSTM layers" })

@@ -1,6 +1,7 @@
 //! The graph that scores one chunk after another, in tract, against plain arithmetic.
 
-use aesa_export::{ChunkPolicy, ExportOptions, ModelConfig, tiny_info, write_onnx_with};
+use aesa::{ModelInfo, Policy};
+use aesa_export::{ModelConfig, tiny_info, write_onnx};
 use tract_onnx::prelude::*;
 
 use crate::TOLERANCE;
@@ -8,9 +9,8 @@ use crate::common::{features, weights};
 use crate::reference::{Mask, frame_scores};
 
 fn step_graph(config: &ModelConfig, chunk_steps: usize, left_steps: usize) -> Vec<u8> {
-    let chunks = Some(ChunkPolicy { chunk_steps, left_steps });
-    let options = ExportOptions { chunks, ..ExportOptions::default() };
-    write_onnx_with(config, &weights(config), &tiny_info(), &options).unwrap()
+    let info = ModelInfo { policy: Policy::Chunked { chunk_steps, left_steps }, ..tiny_info() };
+    write_onnx(config, &weights(config), &info).unwrap()
 }
 
 /// Frame scores of a clip, chunk after chunk; what one call puts out under `present.` the next takes under `past.`.
@@ -54,4 +54,12 @@ fn steps_equal_the_masked_reference() {
         println!("{chunk_steps} {left_steps} {num_steps}: {worst:.1e}");
         assert!(worst < TOLERANCE, "{chunk_steps} {left_steps} {num_steps}: {worst}");
     }
+}
+
+#[test]
+fn chunks_without_steps_are_refused() {
+    let config = ModelConfig::tiny();
+    let info = ModelInfo { policy: Policy::Chunked { chunk_steps: 0, left_steps: 2 }, ..tiny_info() };
+    let error = write_onnx(&config, &weights(&config), &info).unwrap_err();
+    assert!(error.to_string().contains("at least one step"), "{error}");
 }
