@@ -72,7 +72,7 @@ impl Model {
                 Ok(Self::Run { net, policy, left_steps })
             }
             Self::Onnx(_) => {
-                bail!("an ONNX model scores in windows only: give the run folder to score it in chunks")
+                bail!("an ONNX model has its own policy: give the run folder to score it in other chunks")
             }
         }
     }
