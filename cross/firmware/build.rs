@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use aesa::native::{AlignedBytes, Model, Policy};
+use aesa::Policy;
+use aesa::native::{AlignedBytes, Model};
 use aesa::resample::Resampler;
 use anyhow::{Context, bail, ensure};
 

@@ -4,9 +4,11 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aesa::Policy;
+use aesa::model::KEY_NUM_PARAMETERS;
 use aesa::native::{self, format::FORMAT_VERSION};
-use aesa::{Policy, score::STEP_SAMPLES};
-use aesa_tract::{KEY_NUM_PARAMETERS, TensorInfo, TractModel};
+use aesa::score::steps_to_s;
+use aesa_tract::{TensorInfo, TractModel};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -101,7 +103,7 @@ fn row(key: &str, value: impl ToString) -> (String, String) {
 }
 
 fn steps(num_steps: usize) -> String {
-    format!("{num_steps} steps, {:.2} s", (num_steps * STEP_SAMPLES) as f64 / 16_000.0)
+    format!("{num_steps} steps, {:.2} s", steps_to_s(num_steps as u64))
 }
 
 fn weights(model: &native::Model<'_>) -> &'static str {

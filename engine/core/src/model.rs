@@ -8,7 +8,7 @@ use core::fmt;
 use crate::fbank::{
     FRAME_LENGTH_SAMPLES, FRAME_SHIFT_SAMPLES, NORM_MEAN, NORM_STD, NUM_MEL_BINS, SAMPLE_RATE_HZ,
 };
-use crate::policy::Policy;
+use crate::policy::{MAX_STEPS, Policy};
 use crate::score::{Axis, NUM_AXES};
 
 /// Where a model's training labels came from.
@@ -92,7 +92,7 @@ impl ModelInfo {
         }
         let invalid = |key: &'static str| ModelInfoError::Invalid { key };
         let steps = |key: &'static str, min: usize| {
-            let steps = find(key)?.parse().ok().filter(|steps| (min..=MAX_WINDOW_STEPS).contains(steps));
+            let steps = find(key)?.parse().ok().filter(|steps| (min..=MAX_STEPS).contains(steps));
             steps.ok_or(invalid(key))
         };
         let policy = match find(KEY_POLICY)? {
@@ -166,10 +166,16 @@ impl fmt::Display for ModelInfoError {
 
 impl core::error::Error for ModelInfoError {}
 
-/// The longest window or chunk a model may ask for, in steps (about 87 minutes): a bound on memory, not a quality limit.
-const MAX_WINDOW_STEPS: usize = 1 << 15;
+/// Metadata key: how many numbers the network learned.
+pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
 
-/// Metadata key: how the model hears a clip, `windowed` or (in a `model.aesa` only) `chunked`.
+/// Metadata key of an ONNX file: SHA-256 over the `raw_data` of all graph initialisers in file order, lower-case hexadecimal.
+pub const KEY_WEIGHTS_SHA256: &str = "aesa.weights_sha256";
+
+/// Metadata key of an ONNX file: SHA-256 over the whole file with this value's own 64 digits read as `0`, lower-case hexadecimal.
+pub const KEY_FILE_SHA256: &str = "aesa.file_sha256";
+
+/// Metadata key: how the model hears a clip, `windowed` or `chunked`.
 pub const KEY_POLICY: &str = "aesa.policy";
 
 /// Metadata key, where the policy is chunked: steps of a chunk.
@@ -293,9 +299,9 @@ mod tests {
         }
         for (key, value) in [
             (KEY_CHUNK_STEPS, "0"),
-            (KEY_CHUNK_STEPS, "32769"),
+            (KEY_CHUNK_STEPS, "1025"),
             (KEY_LEFT_STEPS, "-1"),
-            (KEY_LEFT_STEPS, "32769"),
+            (KEY_LEFT_STEPS, "1025"),
         ] {
             let pairs = changed(chunked(), key, value);
             assert_eq!(read(&pairs), Err(ModelInfoError::Invalid { key }), "{key} = {value}");

@@ -19,6 +19,10 @@ pub enum Policy {
     },
 }
 
+/// The longest window or chunk, and the most steps before a chunk, that a model may ask for: 164 s. The memory for attention grows with
+/// their square.
+pub const MAX_STEPS: usize = 1024;
+
 impl Policy {
     /// `windowed` or `chunked`.
     pub const fn name(self) -> &'static str {

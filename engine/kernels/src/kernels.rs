@@ -12,6 +12,9 @@ use crate::{f16, gemm_f32, lstm, math, norm};
 /// Every table gives the same bits as [`SCALAR`](Self::SCALAR): the integer sums are exact, and the f32 functions keep
 /// its order of sums and fuse nothing; they are faster by wider registers alone.
 ///
+/// A table for more than the compiler's target leaves this crate through [`supported`](Self::supported) only, which has asked the
+/// processor: that is what the calls below rely on.
+///
 /// ```
 /// use aesa_kernels::Kernels;
 ///

@@ -286,4 +286,8 @@ fn the_scalar_table_is_the_last_resort() {
     std::println!("{names:?}");
     assert_eq!(names.last(), Some(&"scalar"));
     assert_eq!(Kernels::detect().name(), names[0]);
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(std::is_x86_feature_detected!("avx2"), names.contains(&"AVX2"), "{names:?}");
+    #[cfg(target_arch = "aarch64")]
+    assert!(names.contains(&"NEON"), "{names:?}");
 }

@@ -2,7 +2,7 @@
 
 use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa::score::NUM_AXES;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -13,15 +13,6 @@ use tract_onnx::prelude::Framework;
 
 use crate::error::TractError;
 use crate::model::TensorInfo;
-
-/// Metadata key: SHA-256 over the `raw_data` of all graph initialisers in file order, lower-case hexadecimal.
-pub const KEY_WEIGHTS_SHA256: &str = "aesa.weights_sha256";
-
-/// Metadata key: SHA-256 over the whole file with this value's own 64 digits read as `0`, lower-case hexadecimal.
-pub const KEY_FILE_SHA256: &str = "aesa.file_sha256";
-
-/// Metadata key: how many numbers the network learned.
-pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
 
 /// The network's input.
 pub(crate) const INPUT: &str = "fbank";
@@ -116,7 +107,14 @@ fn check_interface(
         expect(outputs, &present, &expected)?;
         Ok(State { past: input.name.clone(), present, shape })
     };
-    others.into_iter().map(state).collect()
+    let states: Vec<State> = others.into_iter().map(state).collect::<Result<_, TractError>>()?;
+    if states.is_empty() {
+        return refuse("a graph for chunks takes nothing from the chunks before".to_string());
+    }
+    match states.iter().map(|state| state.shape.iter().product::<usize>()).sum::<usize>() {
+        0..=MAX_STATE_VALUES => Ok(states),
+        values => refuse(format!("its states have {values} values, more than {MAX_STATE_VALUES}")),
+    }
 }
 
 /// How many values a state has, unless more than [`MAX_STATE_VALUES`].
@@ -125,7 +123,7 @@ fn num_values(shape: &[usize]) -> Option<usize> {
     product.filter(|n| *n <= MAX_STATE_VALUES)
 }
 
-/// The most values of one state: a bound on memory, far above any model's.
+/// The most values of all states: a bound on memory, far above any model's.
 const MAX_STATE_VALUES: usize = 1 << 26;
 
 /// Refuses a graph without a tensor of this name, of f32 and of this shape (`None` is a free size).

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A [`TractModel`] is loaded once and never changes; each thread scores through its own [`TractSession`]. The same
-//! features give the same bits in any thread and after any other window.
+//! features give the same bits in any thread and, in windows, after any other window; a graph for chunks carries its state in the session.
 //!
 //! ```no_run
 //! use aesa::encoder::Network;
@@ -29,6 +29,5 @@ mod model;
 mod session;
 
 pub use error::TractError;
-pub use file::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256};
 pub use model::{TensorInfo, TractModel};
 pub use session::TractSession;

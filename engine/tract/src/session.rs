@@ -62,9 +62,8 @@ impl Network for TractSession {
             self.states = self.model.start_states()?.into_iter().map(IntoTValue::into_tvalue).collect();
         }
         let mut inputs = tvec!(Tensor::from_shape(&shape, features).map_err(failed)?.into_tvalue());
-        inputs.extend(self.states.drain(..));
+        inputs.extend(self.states.iter().cloned());
         let mut outputs = guarded(|| plan.run(inputs)).map_err(|cause| TractError::Run { cause })?;
-        self.states.extend(outputs.drain(1..));
         let values = outputs[0].to_plain_array_view::<f32>().map_err(failed)?;
         let values = values.as_slice().filter(|v| v.len() == scores.len() * NUM_AXES);
         let values = values.ok_or(TractError::Run { cause: "an output of another size".to_string() })?;
@@ -74,6 +73,8 @@ impl Network for TractSession {
         for (score, step) in scores.iter_mut().zip(values.chunks_exact(NUM_AXES)) {
             score.0.copy_from_slice(step);
         }
+        // Only now: what failed has changed nothing.
+        self.states = outputs.drain(1..).collect();
         Ok(())
     }
 

@@ -3,12 +3,12 @@
 
 use std::sync::OnceLock;
 
-use aesa::Policy;
 use aesa::encoder::Network;
-use aesa::model::ModelInfoError;
+use aesa::model::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, ModelInfoError};
 use aesa::score::Scores;
+use aesa::{ModelInfo, Policy};
 use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
-use aesa_tract::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, TractError, TractModel};
+use aesa_tract::{TractError, TractModel};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
@@ -199,6 +199,45 @@ fn flipped_bits_are_refused() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         refusal(&damaged);
     }
+}
+
+/// A step graph whose states the check finds, and what it must not accept.
+#[test]
+fn a_graph_for_chunks_has_its_states() {
+    let policy = Policy::Chunked { chunk_steps: 2, left_steps: 2 };
+    let (config, info) = (ModelConfig::tiny(), ModelInfo { policy, ..tiny_info() });
+    let tensors = random_tensors(&config, 1).unwrap();
+    let chunked = write_onnx(&config, &tensors, &info).unwrap();
+    let model = TractModel::from_bytes(&chunked).unwrap();
+    assert_eq!(model.inputs().len(), model.outputs().len());
+
+    let with = |file: &[u8], edit: &dyn Fn(&mut ModelProto)| {
+        let mut proto = ModelProto::decode(file).unwrap();
+        edit(&mut proto);
+        refusal(&sealed(proto.encode_to_vec())).to_string()
+    };
+    // Windows that call themselves chunks.
+    let renamed = with(model_bytes(), &|proto| {
+        let entry = |key: &str, value: &str| {
+            let mut entry = proto.metadata_props[0].clone();
+            (entry.key, entry.value) = (key.to_owned(), value.to_owned());
+            entry
+        };
+        let chunks = [entry("aesa.chunk_steps", "2"), entry("aesa.left_steps", "2")];
+        proto
+            .metadata_props
+            .iter_mut()
+            .filter(|p| p.key == "aesa.policy")
+            .for_each(|p| p.value = "chunked".into());
+        proto.metadata_props.splice(0..0, chunks);
+    });
+    assert!(renamed.contains("takes nothing from the chunks before"), "{renamed}");
+    let lost = with(&chunked, &|proto| {
+        proto.graph.as_mut().unwrap().output.retain(|output| output.name != "present.tokens");
+    });
+    assert!(lost.contains("present.tokens is missing"), "{lost}");
+    let renamed = with(&chunked, &|proto| proto.graph.as_mut().unwrap().input[1].name = "before".into());
+    assert!(renamed.contains("is no state that a chunk could take"), "{renamed}");
 }
 
 /// Past the hashes, on a graph that someone made with intent: an error or a result, never a panic.

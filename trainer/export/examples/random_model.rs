@@ -3,9 +3,7 @@
 //! A `model.aesa` is int8, in chunks of 6 steps that see 12 steps before them.
 
 use aesa::{Labels, ModelInfo, Policy};
-use aesa_export::{
-    EncoderConfig, ExportOptions, ModelConfig, Storage, random_tensors, write_aesa, write_onnx_with,
-};
+use aesa_export::{ExportOptions, ModelConfig, Storage, random_tensors, write_aesa, write_onnx_with};
 use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<()> {
@@ -16,7 +14,7 @@ fn main() -> anyhow::Result<()> {
     let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden") };
     let config = match size.as_str() {
         "smallest" => ModelConfig::smallest(),
-        "tiny" => tiny(),
+        "tiny" => ModelConfig::tiny(),
         "starter" => ModelConfig::starter(),
         "base" => ModelConfig::default(),
         other => bail!("no size called {other}; there are smallest, tiny, starter and base"),
@@ -40,18 +38,4 @@ fn main() -> anyhow::Result<()> {
     std::fs::write(&path, &model).with_context(|| path.clone())?;
     println!("{path}: {} bytes", model.len());
     Ok(())
-}
-
-/// The starter with a single, narrow block.
-fn tiny() -> ModelConfig {
-    let ModelConfig { encoder, head } = ModelConfig::starter();
-    let encoder = EncoderConfig {
-        embed_dim: 32,
-        encoder_embed_dim: 32,
-        encoder_layers: 1,
-        encoder_ffn_embed_dim: 64,
-        conv_pos: 16,
-        ..encoder
-    };
-    ModelConfig { encoder, head }
 }

@@ -50,8 +50,6 @@ pub use aesa_file::Storage;
 pub use config::{EncoderConfig, HeadConfig, ModelConfig, tiny_info};
 pub use error::ExportError;
 pub use native::write_aesa;
-pub use onnx::{
-    ExportOptions, KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, write_onnx, write_onnx_with,
-};
+pub use onnx::{ExportOptions, write_onnx, write_onnx_with};
 pub use parameters::{Parameter, parameters, random_tensors};
 pub use tensors::{Tensor, Tensors};

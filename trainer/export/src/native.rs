@@ -4,10 +4,11 @@
 //! convolution, the position bias by distance, the two linear maps before the gate's sigmoid, both biases of an LSTM, and
 //! each branch's value, output and score projections.
 
+use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_NUM_PARAMETERS, ModelInfo};
 use aesa::native::format::{Kind, Sizes, flag};
-use aesa::native::{AlignedBytes, Model, Policy};
+use aesa::native::{AlignedBytes, Model};
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
 use crate::aesa_file::{AesaFile, Storage};
@@ -16,7 +17,6 @@ use crate::encoder::{bias_table, head_gates, weight_normed};
 use crate::error::ExportError;
 use crate::head::{softmax, value_maps};
 use crate::linear::Linear;
-use crate::onnx::KEY_NUM_PARAMETERS;
 use crate::parameters::parameters;
 use crate::tensors::Tensors;
 

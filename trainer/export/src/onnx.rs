@@ -7,7 +7,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEnt
 use aesa::Policy;
 use aesa::encoder::TOKENS_PER_STEP;
 use aesa::fbank::NUM_MEL_BINS;
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa::score::NUM_AXES;
 
 use crate::config::ModelConfig;
@@ -123,15 +123,6 @@ fn sealed(mut file: Vec<u8>) -> Vec<u8> {
     file[start..start + HASH_DIGITS].copy_from_slice(hash.as_bytes());
     file
 }
-
-/// Metadata key: how many numbers the network learned.
-pub const KEY_NUM_PARAMETERS: &str = "aesa.num_parameters";
-
-/// Metadata key: SHA-256 over the `raw_data` of all graph initialisers in file order, lower-case hexadecimal.
-pub const KEY_WEIGHTS_SHA256: &str = "aesa.weights_sha256";
-
-/// Metadata key: SHA-256 over the whole file with this value's own 64 digits read as `0`, lower-case hexadecimal.
-pub const KEY_FILE_SHA256: &str = "aesa.file_sha256";
 
 const HASH_DIGITS: usize = 64;
 

@@ -1,11 +1,10 @@
 //! The written file in tract: it runs at any length, says what it is, and hangs on every parameter.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use aesa::model::ModelInfo;
+use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa_export::{
-    EncoderConfig, ExportError, ExportOptions, HeadConfig, KEY_FILE_SHA256, KEY_NUM_PARAMETERS,
-    KEY_WEIGHTS_SHA256, ModelConfig, Tensors, parameters, random_tensors, tiny_info, write_onnx,
-    write_onnx_with,
+    EncoderConfig, ExportError, ExportOptions, HeadConfig, ModelConfig, Tensors, parameters, random_tensors,
+    tiny_info, write_onnx, write_onnx_with,
 };
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;

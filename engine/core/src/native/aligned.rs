@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
 
-/// Bytes that begin at a multiple of 8, which [`Model::from_bytes`](super::Model::from_bytes) asks for and a `Vec<u8>` does not promise.
+/// Bytes that begin at a multiple of 8: [`Model::from_bytes`](super::Model::from_bytes) asks for 4, and a `Vec<u8>` promises nothing.
 #[derive(Clone, Debug)]
 pub struct AlignedBytes {
     words: Vec<u64>,

@@ -37,9 +37,9 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// # Errors
-    /// [`ModelError::Sizes`] if there is no such memory on this processor.
+    /// [`ModelError::Sizes`] if it is more than [`MAX_NUMBERS`].
     pub(crate) fn new(shape: &Shape) -> Result<Self, ModelError> {
-        let too_much = ModelError::Sizes { rule: "the memory needed can be addressed" };
+        let too_much = ModelError::Sizes { rule: "a stream takes at most 1 GiB" };
         // Within the sizes' bounds nothing here overflows 64 bits.
         let n = |size: u64| match usize::try_from(size) {
             Ok(size) if size <= MAX_NUMBERS => Ok(size),
@@ -197,5 +197,5 @@ pub(crate) fn take<'a>(memory: &mut &'a mut [f32], count: usize) -> &'a mut [f32
     first
 }
 
-/// Numbers that one piece of memory can hold.
-const MAX_NUMBERS: usize = isize::MAX as usize / size_of::<f32>();
+/// The most that a stream may take, 1 GiB: a bound on what a made-up file can ask for, far above any model's.
+const MAX_NUMBERS: usize = 1 << 28;

@@ -68,5 +68,3 @@ pub use model::{MemoryRequired, Model};
 pub use session::Session;
 pub use shape::{MAX_LAYERS, MAX_LSTM_LAYERS};
 pub use stream::Stream;
-
-pub use crate::policy::Policy;

@@ -3,7 +3,7 @@
 use super::error::ModelError;
 use super::format::{Sizes, flag};
 use crate::encoder::TOKENS_PER_STEP;
-use crate::policy::Policy;
+use crate::policy::{MAX_STEPS, Policy};
 
 /// Sizes that hold together: everything here may be used without another check.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,7 @@ fn rules(s: &Sizes) -> [(bool, &'static str); 11] {
     let more = [s.adapter, s.lstm_cells, s.shared, s.branch_heads];
     let divides = |part: u32, whole: u32| part > 0 && whole.is_multiple_of(part);
     let is_size = |n: &u32| (1..=MAX_SIZE).contains(n);
-    let is_steps = |n: u32| (1..=MAX_STEPS).contains(&n);
+    let is_steps = |n: u32| (1..=MAX_STEPS as u32).contains(&n);
     let taps_of_group = u64::from(s.width) * u64::from(s.conv_taps);
     [
         (sizes.iter().chain(&more).all(is_size), "every size is 1 to 8192"),
@@ -121,10 +121,10 @@ fn rules(s: &Sizes) -> [(bool, &'static str); 11] {
         (s.max_distance > 0 || s.flags & flag::GATED == 0, "gates need a position bias"),
         (
             match s.window_steps {
-                0 => is_steps(s.chunk_steps) && s.left_steps <= MAX_STEPS,
+                0 => is_steps(s.chunk_steps) && s.left_steps <= MAX_STEPS as u32,
                 steps => is_steps(steps) && s.chunk_steps == 0 && s.left_steps == 0,
             },
-            "either windows or chunks, of 1 to 32768 steps",
+            "either windows or chunks, of 1 to 1024 steps",
         ),
     ]
 }
@@ -137,6 +137,3 @@ pub const MAX_LSTM_LAYERS: usize = 4;
 
 /// The largest width of anything.
 const MAX_SIZE: u32 = 8192;
-
-/// The longest window or chunk, about 87 minutes.
-const MAX_STEPS: u32 = 1 << 15;

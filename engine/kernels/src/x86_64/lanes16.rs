@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 #[target_feature(enable = "avx512f")]
 pub(super) fn load_f32(x: &[f32]) -> __m512 {
     let mask = first_lanes(x.len(), 16) as __mmask16;
-    // SAFETY: the mask leaves numbers of the slice alone.
+    // SAFETY: every lane of the mask lies in the slice; the others are not accessed.
     unsafe { _mm512_maskz_loadu_ps(mask, x.as_ptr()) }
 }
 
@@ -16,7 +16,7 @@ pub(super) fn load_f32(x: &[f32]) -> __m512 {
 #[target_feature(enable = "avx512bw")]
 pub(super) fn load_i16(x: &[i16]) -> __m512i {
     let mask = first_lanes(x.len(), 32) as __mmask32;
-    // SAFETY: the mask leaves numbers of the slice alone.
+    // SAFETY: every lane of the mask lies in the slice; the others are not accessed.
     unsafe { _mm512_maskz_loadu_epi16(mask, x.as_ptr()) }
 }
 
@@ -25,7 +25,7 @@ pub(super) fn load_i16(x: &[i16]) -> __m512i {
 #[target_feature(enable = "avx512bw")]
 pub(super) fn load_i8(x: &[i8]) -> __m512i {
     let mask = first_lanes(x.len(), 64);
-    // SAFETY: the mask leaves numbers of the slice alone.
+    // SAFETY: every lane of the mask lies in the slice; the others are not accessed.
     unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr()) }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn store_f32(x: &mut [f32], values: __m512) {
         return unsafe { _mm512_storeu_ps(x.as_mut_ptr(), values) };
     }
     let mask = first_lanes(x.len(), 16) as __mmask16;
-    // SAFETY: the mask leaves numbers of the slice alone.
+    // SAFETY: every lane of the mask lies in the slice; the others are not accessed.
     unsafe { _mm512_mask_storeu_ps(x.as_mut_ptr(), mask, values) }
 }
 

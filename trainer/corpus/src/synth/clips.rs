@@ -81,7 +81,7 @@ impl Series {
         }
     }
 
-    /// The family of clips from this number on; no two series share one.
+    /// The family of clips from this number on; series in one table share none.
     fn family(self, first: usize) -> u64 {
         let offset = if self == Self::Further { 1_000_000_000 } else { 0 };
         offset + first as u64

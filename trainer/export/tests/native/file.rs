@@ -1,9 +1,10 @@
 //! Damaged and foreign files: an error, never a panic.
 
-use aesa::model::{ModelInfo, ModelInfoError};
+use aesa::Policy;
+use aesa::model::{KEY_NUM_PARAMETERS, ModelInfo, ModelInfoError};
 use aesa::native::format::{ENTRY_BYTES, HEADER_BYTES, checksum, offset};
-use aesa::native::{AlignedBytes, Model, ModelError, Policy};
-use aesa_export::{ExportError, KEY_NUM_PARAMETERS, ModelConfig, Storage, tiny_info, write_aesa};
+use aesa::native::{AlignedBytes, Model, ModelError};
+use aesa_export::{ExportError, ModelConfig, Storage, tiny_info, write_aesa};
 
 use crate::common::{features, file, score, weights};
 

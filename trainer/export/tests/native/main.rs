@@ -7,7 +7,8 @@ mod reference;
 mod scorer;
 mod step;
 
-use aesa::native::{Model, Policy, StreamError};
+use aesa::Policy;
+use aesa::native::{Model, StreamError};
 use aesa::score::Scores;
 use aesa_export::{ModelConfig, Storage, tiny_info, write_onnx};
 use common::{features, file, score, weights, worst};

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
+use aesa::Policy;
 use aesa::fbank::normalised_fbank;
-use aesa::native::{Model, Policy, Session, StreamError};
+use aesa::native::{Model, Session, StreamError};
 use aesa::{AudioSpec, ClipScore, FrameScore, Network, Scorer, ScorerError, Scores, WindowPolicy};
 use aesa_export::{ModelConfig, Storage};
 use proptest::prelude::*;
