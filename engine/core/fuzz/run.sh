@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # run.sh [SECONDS]: fuzzes the loader of model.aesa, a minute unless said otherwise. Any panic or hang ends it with an error,
-# and the input that did it is kept beside target/fuzz/corpus. Stable Rust and a C++ compiler are enough; with nightly and
+# and the input that did it is kept in target/fuzz/found. Stable Rust and a C++ compiler are enough; with nightly and
 # cargo-fuzz, `cargo fuzz run model target/fuzz/corpus` in this folder also watches every access to memory.
 set -euo pipefail
 case ${1:-} in -*) sed -n '2,4s/^# \?//p' "$0"; exit 2 ;; esac
 seconds=${1:-60}
 root=$(cd "$(dirname "$0")/../../.." && pwd)
-work=$root/target/fuzz
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$target/fuzz
 mkdir -p "$work/corpus" "$work/found"
 
 if [ ! -e "$work/corpus/chunked" ]; then
     (cd "$root" && cargo build --release --locked --workspace --example random_model >&2)
-    "$root/target/release/examples/random_model" smallest "$work/smallest.aesa" >&2
+    "$target/release/examples/random_model" smallest "$work/smallest.aesa" >&2
     cp "$work/smallest.aesa" "$work/corpus/chunked"
 fi
 
