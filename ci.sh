@@ -18,6 +18,8 @@ install_packages() {
     command -v g++ >/dev/null || need+=(build-essential)
     command -v python3 >/dev/null || need+=(python3)
     python3 -c 'import pip, venv, ensurepip' 2>/dev/null || need+=(python3-pip python3-venv)
+    command -v pkg-config >/dev/null || need+=(pkg-config)
+    command -v valgrind >/dev/null || need+=(valgrind)
     [ ${#need[@]} -gt 0 ] || return 0
     local sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)
@@ -50,7 +52,7 @@ step "lints"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-c
 
 step "tests"
 cargo test --release --locked --workspace 2>&1 | tee "$log"
@@ -68,6 +70,9 @@ for expected in target/onnx-expected/*.safetensors; do
     python_passed=$((python_passed + 1))
 done
 [ "$python_passed" -gt 0 ] || { echo "no ONNX files were written by the tests" >&2; exit 1; }
+
+step "C and C++"
+bash bindings/c/test.sh 2>&1 | tee -a "$log"
 
 step "firmware on emulated microcontrollers"
 status=0

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# test.sh [MODEL...]: builds the C library, its examples and its checks, and runs them.
+#
+# With each MODEL (models/starter/model.onnx, and models/starter/model.aesa or, where there is none, one with random weights): the
+# examples in C and C++, linked shared and static, score a clip as `aesa score` does, within 1e-6; tests/checks.c passes under
+# AddressSanitizer and UndefinedBehaviorSanitizer, shared and static, and (a model.aesa's) under valgrind where that is installed; the
+# README's quick start is run as it stands. BUILT=DIR takes the libraries from there (of other features, say) and builds nothing. Needs gcc, g++, pkg-config and python3. Ends with `test result: ... N passed; M failed`.
+set -euo pipefail
+case ${1:-} in -*) sed -n '2,7s/^# \?//p' "$0"; exit 2 ;; esac
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$target/c
+clip=$root/models/starter/golden/rain.wav
+warnings=(-Wall -Wextra -Werror -O1 -g)
+sanitizers=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+models=("$@")
+passed=0
+failed=0
+mkdir -p "$work"
+
+# Runs a check: a name, then a command.
+check() {
+    local name=$1
+    shift
+    if "$@" > "$work/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok: $name: $(tail -n 1 "$work/log")"
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+        tail -n 40 "$work/log"
+    fi
+}
+
+# Where libtorch is at hand the whole workspace is built, as the other tests have it: other features mean building anew.
+build() {
+    local packages=(-p aesa-c -p aesa-cli -p aesa-export)
+    [ -z "${LIBTORCH:-}" ] || packages=(--workspace)
+    (cd "$root" && cargo build --release --locked "${packages[@]}" --lib --bin aesa --example random_model)
+}
+
+default_models() {
+    local native=$root/models/starter/model.aesa
+    if [ ! -e "$native" ]; then
+        native=$work/random.aesa
+        "$target/release/examples/random_model" starter "$native"
+    fi
+    models=("$root/models/starter/model.onnx" "$native")
+}
+
+# Only what the header declares leaves the library.
+exports_match() {
+    nm -D --defined-only "$work/prefix/lib/libaesa.so" | awk '{ print $3 }' | sort > "$work/exported"
+    grep -o '\baesa_[a-z0-9_]*(' "$here/include/aesa.h" | tr -d '(' | sort -u > "$work/declared"
+    diff "$work/declared" "$work/exported" && echo "$(wc -l < "$work/declared") functions"
+}
+
+# Compiles one source shared and static, as a user would: `compile NAME SOURCE FLAGS...`.
+compile() {
+    local name=$1 source=$2 compiler=(gcc -std=c11)
+    shift 2
+    case $source in *.cpp) compiler=(g++ -std=c++17) ;; esac
+    local flags libs
+    read -ra flags <<< "$(pkg-config --cflags aesa)"
+    "${compiler[@]}" "${warnings[@]}" "$@" "$here/$source" "${flags[@]}" -o "$work/$name-shared" \
+        $(pkg-config --libs aesa) -Wl,-rpath,"$work/prefix/lib" -lm -pthread &&
+        libs=$(pkg-config --static --libs aesa) &&
+        "${compiler[@]}" "${warnings[@]}" "$@" "$here/$source" "${flags[@]}" -o "$work/$name-static" \
+            -L"$work/prefix/lib" -Wl,-Bstatic -laesa -Wl,-Bdynamic ${libs//-laesa/} -lm -pthread
+}
+
+as_score_does() {
+    "$1" "$2" "$clip" > "$work/actual" && python3 "$here/compare.py" "$work/expected.jsonl" "$work/actual"
+}
+
+# The README's block number $2 in the language $1.
+readme_block() {
+    awk -v first="\`\`\`$1" -v number="$2" '$0 == first && ++seen == number { on = 1; next } /^```$/ { if (on) exit } on' "$here/README.md"
+}
+
+# The README's program and the commands after it, as they stand; those before it install, which is done.
+quick_start() {
+    local folder=$work/quick-start
+    rm -rf "$folder" && mkdir -p "$folder" && cd "$folder" && ln -s "$root/models" models
+    readme_block c 1 > quick.c
+    readme_block sh 2 > quick.sh
+    bash -e quick.sh > out && [ "$(grep -c ' s: PQ ' out)" -gt 20 ] && tail -n 1 out | grep '^clip: PQ '
+}
+
+fails_politely() {
+    local status=0
+    "$1" "$2" "$3" 2> "$work/message" || status=$?
+    cat "$work/message"
+    [ "$status" = 1 ] && [ -s "$work/message" ]
+}
+
+built=${BUILT:-$target/release}
+[ -n "${BUILT:-}" ] || build
+[ ${#models[@]} -gt 0 ] || default_models
+"$here/install.sh" --built "$built" "$work/prefix"
+export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig
+
+check "what the library exports" exports_match
+check "examples/score.c compiles" compile score-c examples/score.c
+check "examples/score.cpp compiles" compile score-cpp examples/score.cpp
+check "tests/checks.c compiles" compile checks tests/checks.c
+check "tests/checks.c compiles with sanitizers" compile checks-asan tests/checks.c "${sanitizers[@]}"
+check "examples compile with sanitizers" compile score-asan examples/score.c "${sanitizers[@]}"
+check "examples compile with sanitizers (C++)" compile score-cpp-asan examples/score.cpp "${sanitizers[@]}"
+check "the README's quick start" quick_start
+
+for model in "${models[@]}"; do
+    name=$(basename "$model")
+    "$target/release/aesa" score -q --frames --format jsonl --model "$model" "$clip" > "$work/expected.jsonl"
+    for program in score-c score-cpp score-asan score-cpp-asan; do
+        check "$name: $program, shared" as_score_does "$work/$program-shared" "$model"
+        check "$name: $program, static" as_score_does "$work/$program-static" "$model"
+    done
+    check "$name: a bad file" fails_politely "$work/score-asan-shared" "$model" "$root/README.md"
+    check "$name: checks under AddressSanitizer, shared" "$work/checks-asan-shared" "$model" "$clip" "$work"
+    check "$name: checks under AddressSanitizer, static" "$work/checks-asan-static" "$model" "$clip" "$work"
+    if command -v valgrind > /dev/null; then
+        grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite)
+        check "$name: score under valgrind" "${grind[@]}" "$work/score-c-shared" "$model" "$clip"
+        # It loads models again and again; tract takes minutes for that here.
+        [[ $model != *.aesa ]] || check "$name: checks under valgrind" "${grind[@]}" "$work/checks-shared" "$model" "$clip" "$work"
+    fi
+done
+check "a bad model" fails_politely "$work/score-asan-shared" "$root/README.md" "$clip"
+
+result=$([ "$failed" = 0 ] && echo ok || echo FAILED)
+echo "test result: $result. $passed passed; $failed failed"
+[ "$failed" = 0 ]
