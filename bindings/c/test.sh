@@ -4,9 +4,10 @@
 # With each MODEL (models/starter/model.onnx, and models/starter/model.aesa or, where there is none, one with random weights): the
 # examples in C and C++, linked shared and static, score a clip as `aesa score` does, within 1e-6; tests/checks.c passes under
 # AddressSanitizer and UndefinedBehaviorSanitizer, shared and static, and (a model.aesa's) under valgrind where that is installed; the
-# README's quick start is run as it stands. BUILT=DIR takes the libraries from there (of other features, say) and builds nothing. Needs gcc, g++, pkg-config and python3. Ends with `test result: ... N passed; M failed`.
+# README's quick start is run as it stands. BUILT=DIR takes the libraries from there (of other features, say) and builds
+# nothing. Needs gcc, g++, pkg-config and python3. Ends with `test result: ... N passed; M failed`.
 set -euo pipefail
-case ${1:-} in -*) sed -n '2,7s/^# \?//p' "$0"; exit 2 ;; esac
+case ${1:-} in -*) sed -n '2,8s/^# \?//p' "$0"; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
