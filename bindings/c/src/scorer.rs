@@ -251,20 +251,18 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
-    use aesa_export::{AesaOptions, ChunkPolicy, ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
+    use aesa::{ModelInfo, Policy};
+    use aesa_export::{ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
 
     use super::*;
     use crate::model::{aesa_model_free, aesa_model_from_bytes};
 
     fn scorer() -> *mut AesaScorer {
-        let (config, options) = (
-            ModelConfig::starter(),
-            AesaOptions {
-                storage: Storage::Int8,
-                chunks: Some(ChunkPolicy { chunk_steps: 6, left_steps: 12 }),
-            },
-        );
-        let file = write_aesa(&config, &random_tensors(&config, 5).unwrap(), &tiny_info(), &options).unwrap();
+        let config = ModelConfig::starter();
+        let policy = Policy::Chunked { chunk_steps: 6, left_steps: 12 };
+        let info = ModelInfo { policy, ..tiny_info() };
+        let file =
+            write_aesa(&config, &random_tensors(&config, 5).unwrap(), &info, Storage::Int8).unwrap();
         let audio = AesaAudio { sample_rate_hz: 16_000, num_channels: 1, ..AesaAudio::default() };
         let (mut model, mut scorer) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: all pointers are to live locals; the model is freed once.
