@@ -127,9 +127,9 @@ impl Model {
 pub fn frame_scores(session: &mut TractSession, features: &[f32]) -> Result<Vec<Scores>> {
     let step = FRAMES_PER_STEP * NUM_MEL_BINS;
     let mut scores = vec![Scores::default(); features.len() / step];
-    let window_steps = session.info().policy.max_steps();
+    let max_steps = session.info().policy.max_steps();
     session.reset();
-    for (features, scores) in features.chunks(window_steps * step).zip(scores.chunks_mut(window_steps)) {
+    for (features, scores) in features.chunks(max_steps * step).zip(scores.chunks_mut(max_steps)) {
         session.score_window(&features[..scores.len() * step], scores)?;
     }
     Ok(scores)

@@ -33,14 +33,14 @@ pub enum TractError {
         /// The runtime's words.
         cause: String,
     },
-    /// The caller's buffers do not fit each other or the model's window.
+    /// The caller's buffers do not fit each other or the model.
     WindowSize {
         /// Numbers in the features.
         num_features: usize,
         /// Entries for scores.
         num_steps: usize,
-        /// The longest window, in steps.
-        window_steps: usize,
+        /// The most steps that the model takes at once.
+        max_steps: usize,
     },
     /// A feature is NaN or infinite.
     NotFinite {
@@ -66,9 +66,9 @@ impl fmt::Display for TractError {
             }
             Self::Interface { cause } => write!(f, "not an aesa model, or a damaged one: {cause}"),
             Self::Build { cause } => write!(f, "the network cannot be built: {cause}"),
-            Self::WindowSize { num_features, num_steps, window_steps } => write!(
+            Self::WindowSize { num_features, num_steps, max_steps } => write!(
                 f,
-                "a window of {num_features} numbers does not make {num_steps} steps of 16 x 128 (1 to {window_steps})"
+                "a window of {num_features} numbers does not make {num_steps} steps of 16 x 128 (1 to {max_steps})"
             ),
             Self::NotFinite { index } => write!(f, "feature {index} is not a finite number"),
             Self::Run { cause } => write!(f, "the network failed: {cause}"),

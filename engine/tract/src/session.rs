@@ -28,10 +28,10 @@ impl TractSession {
     }
 
     fn check_features(&self, features: &[f32], num_steps: usize) -> Result<(), TractError> {
-        let window_steps = self.model.info().policy.max_steps();
+        let max_steps = self.model.info().policy.max_steps();
         let fits = features.len() == num_steps * FRAMES_PER_STEP * NUM_MEL_BINS;
-        if !fits || num_steps == 0 || num_steps > window_steps {
-            return Err(TractError::WindowSize { num_features: features.len(), num_steps, window_steps });
+        if !fits || num_steps == 0 || num_steps > max_steps {
+            return Err(TractError::WindowSize { num_features: features.len(), num_steps, max_steps });
         }
         // The network's own maxima would swallow a NaN.
         match features.iter().position(|x| !x.is_finite()) {

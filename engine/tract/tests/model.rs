@@ -130,10 +130,7 @@ fn windows_of_the_wrong_size_are_refused() {
         [(0, 0), (STEP_NUMBERS - 1, 1), (STEP_NUMBERS, 2), (63 * STEP_NUMBERS, 63)]
     {
         let error = session.score_window(&vec![0.0; num_features], &mut vec![Scores::default(); num_steps]);
-        assert!(
-            matches!(error, Err(TractError::WindowSize { window_steps: 62, .. })),
-            "{num_steps}: {error:?}"
-        );
+        assert!(matches!(error, Err(TractError::WindowSize { max_steps: 62, .. })), "{num_steps}: {error:?}");
     }
 }
 
