@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512;
+mod compiled;
 mod lanes16;
 mod lanes8;
 mod pairs;

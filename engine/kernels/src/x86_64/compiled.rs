@@ -1,0 +1,79 @@
+//! The definition, compiled once more for other instructions.
+
+/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`; `$widest` is how many columns of an f32 product
+/// are summed at a time. The int8 product is one of its own.
+macro_rules! compiled_for {
+    ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, widest: $widest:expr) => {
+        use crate::attention::{Keys, attend_tiled, attend_to_numbers_tiled};
+        use crate::gemm_f32::gemm_tiled;
+        use crate::matrix::{Matrix, MatrixMut};
+        use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
+
+        pub(super) const TABLE: Kernels = Kernels {
+            name: $name,
+            gemm_f32,
+            gemm_i8: $gemm_i8,
+            quantise,
+            layer_norm,
+            attend,
+            attend_to_numbers,
+            gelu,
+            lstm_cell,
+            f16_store,
+            f16_load,
+        };
+
+        #[target_feature(enable = $features)]
+        fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+            gemm_tiled::<{ $widest }>(a, b, bias, c);
+        }
+
+        #[target_feature(enable = $features)]
+        fn quantise(x: &[f32], q: &mut [i16]) -> f32 {
+            gemm_i8::quantise(x, q)
+        }
+
+        #[target_feature(enable = $features)]
+        fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32]) {
+            norm::layer_norm_in_place(x, weight, bias);
+        }
+
+        #[target_feature(enable = $features)]
+        fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
+            attend_tiled::<{ $widest }>(queries, keys, values, scratch);
+        }
+
+        #[target_feature(enable = $features)]
+        fn attend_to_numbers(
+            queries: Matrix<'_>,
+            keys: &Keys<'_>,
+            values: &[f32],
+            out: &mut [f32],
+            scratch: &mut [f32],
+        ) {
+            attend_to_numbers_tiled::<{ $widest }>(queries, keys, values, out, scratch);
+        }
+
+        #[target_feature(enable = $features)]
+        fn gelu(x: &mut [f32]) {
+            math::gelu_in_place(x);
+        }
+
+        #[target_feature(enable = $features)]
+        fn lstm_cell(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
+            lstm::lstm_cell(gates, cell, hidden);
+        }
+
+        #[target_feature(enable = $features)]
+        fn f16_store(values: &[f32], stored: &mut [u16]) {
+            f16::store(values, stored);
+        }
+
+        #[target_feature(enable = $features)]
+        fn f16_load(stored: &[u16], values: &mut [f32]) {
+            f16::load(stored, values);
+        }
+    };
+}
+
+pub(super) use compiled_for;
