@@ -52,7 +52,7 @@ step "lints"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-c
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-c
 
 step "tests"
 cargo test --release --locked --workspace 2>&1 | tee "$log"

@@ -1,6 +1,7 @@
 """compare.py EXPECTED.jsonl ACTUAL: the scores that `aesa score --frames --format jsonl` gave, and those that the examples print.
+compare.py EXPECTED.json ACTUAL CLIP: those of a clip in tests/conformance/expected.json instead.
 
-Prints the largest difference; fails if it is above 1e-6, or a frame is missing.
+Prints the largest difference; fails if it is above 1e-6 (the file's own tolerance), or a frame is missing.
 """
 
 import json
@@ -9,11 +10,25 @@ import sys
 AXES = ["PQ", "PC", "CE", "CU"]
 
 
-def main(expected_path, actual_path):
-    with open(expected_path, encoding="utf-8") as file:
+def of_score(path):
+    """Frames with their starts, then the clip, and how near a score has to be."""
+    with open(path, encoding="utf-8") as file:
         line = json.loads(file.readline())
-    expected = [(f"{f['start_s']:.2f}", [f[axis] for axis in AXES]) for f in line["frames"]]
-    expected.append(("clip", [line[axis] for axis in AXES]))
+    frames = [(f"{f['start_s']:.2f}", [f[axis] for axis in AXES]) for f in line["frames"]]
+    return [*frames, ("clip", [line[axis] for axis in AXES])], 1e-6
+
+
+def of_conformance(path, clip):
+    """The same from the conformance clips' scores."""
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    found = next(c for c in document["clips"] if c["file"] == clip)
+    frames = [(f"{0.16 * index:.2f}", scores) for index, scores in enumerate(found["frames"])]
+    return [*frames, ("clip", found["clip"])], document["tolerance"]
+
+
+def main(expected_path, actual_path, *clip):
+    expected, tolerance = of_conformance(expected_path, *clip) if clip else of_score(expected_path)
     with open(actual_path, encoding="utf-8") as file:
         fields = [line.split() for line in file]
     actual = [(f[0], [float(x) for x in f[1:]]) for f in fields]
@@ -21,8 +36,8 @@ def main(expected_path, actual_path):
         sys.exit(f"{actual_path}: {len(actual)} lines; other frames than the {len(expected) - 1} expected and the clip")
     largest = max(abs(x - y) for e, a in zip(expected, actual) for x, y in zip(e[1], a[1], strict=True))
     print(f"largest difference {largest:.1e} in {len(expected) - 1} frames and the clip")
-    if not largest <= 1e-6:
-        sys.exit(f"{actual_path}: above 1e-6")
+    if not largest <= tolerance:
+        sys.exit(f"{actual_path}: above {tolerance}")
 
 
 main(*sys.argv[1:])

@@ -89,6 +89,11 @@ quick_start() {
     bash -e quick.sh > out && [ "$(grep -c ' s: PQ ' out)" -gt 20 ] && tail -n 1 out | grep '^clip: PQ '
 }
 
+conforms() {
+    "$work/score-c-shared" "$root/models/starter/model.aesa" "$root/tests/conformance/clips/$1" > "$work/actual" &&
+        python3 "$here/compare.py" "$root/tests/conformance/expected.json" "$work/actual" "$1"
+}
+
 fails_politely() {
     local status=0
     "$1" "$2" "$3" 2> "$work/message" || status=$?
@@ -127,6 +132,9 @@ for model in "${models[@]}"; do
         # It loads models again and again; tract takes minutes for that here.
         [[ $model != *.aesa ]] || check "$name: checks under valgrind" "${grind[@]}" "$work/checks-shared" "$model" "$clip" "$work"
     fi
+done
+for file in "$root"/tests/conformance/clips/*; do
+    check "conformance: $(basename "$file")" conforms "$(basename "$file")"
 done
 check "a bad model" fails_politely "$work/score-asan-shared" "$root/README.md" "$clip"
 

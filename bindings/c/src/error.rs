@@ -11,8 +11,8 @@ use std::ffi::CString;
 use std::panic::catch_unwind;
 
 use aesa::ScorerError;
+use aesa_runtime::{LoadError, SessionError};
 
-use crate::network::SessionError;
 use crate::status::AesaStatus;
 
 /// A code and its explanation.
@@ -49,6 +49,14 @@ impl From<ScorerError<SessionError>> for Failure {
             ScorerError::Finished => AesaStatus::Finished,
             _ => AesaStatus::Internal,
         };
+        Self::new(status, error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let status =
+            if matches!(error, LoadError::Read { .. }) { AesaStatus::Read } else { AesaStatus::Model };
         Self::new(status, error)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  path or bytes --> model.rs      AesaModel: shared, never changes
-//!                      |           network.rs: what it runs on, tract or the native engine
+//!                      |
 //!  PCM ------------> scorer.rs     AesaScorer: one clip or stream
 //!                      |
 //!  types.rs          AesaFrame, AesaClip;   status.rs  codes
@@ -19,7 +19,6 @@ pub mod types;
 pub mod status;
 #[rustfmt::skip]
 pub mod model;
-mod network;
 #[rustfmt::skip]
 pub mod scorer;
 mod error;

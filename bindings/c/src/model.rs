@@ -3,13 +3,12 @@
 use core::ffi::c_char;
 use core::ptr;
 use std::ffi::CString;
-use std::fs;
 use std::sync::Arc;
 
 use aesa::{Labels, Policy};
+use aesa_runtime::Model;
 
 use crate::error::{Failure, guarded};
-use crate::network::Model;
 use crate::pointers;
 use crate::status::AesaStatus;
 use crate::types::AesaModelInfo;
@@ -37,7 +36,10 @@ impl AesaModel {
                 Labels::Human => c"human".as_ptr(),
                 Labels::Proxy => c"proxy".as_ptr(),
             },
-            runtime: self.model.runtime().as_ptr(),
+            runtime: match self.model.engine().name() {
+                "tract" => c"tract".as_ptr(),
+                _ => c"native".as_ptr(),
+            },
             policy: match info.policy {
                 Policy::Windowed { .. } => c"windowed".as_ptr(),
                 Policy::Chunked { .. } => c"chunked".as_ptr(),
@@ -58,10 +60,7 @@ pub unsafe extern "C" fn aesa_model_load(path: *const c_char, model: *mut *mut A
     let load = || {
         // SAFETY: this function's own condition.
         let path = unsafe { pointers::text(path, "path") }?;
-        let bytes = fs::read(path).map_err(|e| Failure::new(AesaStatus::Read, format_args!("{path}: {e}")))?;
-        // The path in front: the caller may have many.
-        let named = |e: Failure| Failure::new(e.status, format_args!("{path}: {}", e.message));
-        Model::from_bytes(&bytes).map_err(named)
+        Ok(Model::open(path)?)
     };
     // SAFETY: this function's own condition.
     unsafe { create(model, load) }
@@ -80,7 +79,7 @@ pub unsafe extern "C" fn aesa_model_from_bytes(
     let load = || {
         pointers::check(bytes, "bytes")?;
         // SAFETY: this function's own condition.
-        Model::from_bytes(unsafe { pointers::values(bytes, num_bytes, "bytes") }?)
+        Ok(Model::from_bytes(unsafe { pointers::values(bytes, num_bytes, "bytes") }?)?)
     };
     // SAFETY: this function's own condition.
     unsafe { create(model, load) }
@@ -142,7 +141,7 @@ unsafe fn create(out: *mut *mut AesaModel, load: impl FnOnce() -> Result<Model, 
 
 #[cfg(feature = "starter")]
 fn starter() -> Result<Model, Failure> {
-    Model::from_bytes(include_bytes!(env!("AESA_STARTER")))
+    Ok(Model::starter()?)
 }
 
 #[cfg(not(feature = "starter"))]

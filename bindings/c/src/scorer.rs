@@ -1,15 +1,14 @@
 //! Scorers, as C sees them.
 
 use core::ptr;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Mutex, TryLockError};
 
 use aesa::audio::Sample;
-use aesa::{AudioSpec, Scorer, WindowPolicy};
-use self_cell::self_cell;
+use aesa::{AudioSpec, WindowPolicy};
+use aesa_runtime::ModelScorer;
 
 use crate::error::{Failure, guarded};
 use crate::model::AesaModel;
-use crate::network::{Model, Session};
 use crate::pointers;
 use crate::status::AesaStatus;
 use crate::types::{AesaAudio, AesaClip, AesaFrame};
@@ -17,18 +16,8 @@ use crate::types::{AesaAudio, AesaClip, AesaFrame};
 /// Scores one clip or stream at a time.
 pub struct AesaScorer {
     /// Never waited for: whoever finds it taken uses the handle in two threads at once.
-    scorer: Mutex<OwnedScorer>,
+    scorer: Mutex<ModelScorer>,
 }
-
-self_cell!(
-    struct OwnedScorer {
-        owner: Arc<Model>,
-        #[not_covariant]
-        dependent: ModelScorer,
-    }
-);
-
-type ModelScorer<'m> = Scorer<Session<'m>>;
 
 /// A scorer at the start of a clip. `*scorer` is the new handle, or null after an error: AESA_STATUS_INVALID_ARGUMENT for a
 /// rate, number of channels or policy that cannot be (a hop is for windowed models only), or a pointer's.
@@ -47,7 +36,7 @@ pub unsafe extern "C" fn aesa_scorer_new(
         unsafe { pointers::put(scorer, ptr::null_mut(), "scorer") }?;
         // SAFETY: this function's own conditions.
         let (model, audio) = unsafe { (pointers::borrow(model, "model")?, pointers::borrow(audio, "audio")?) };
-        let new = OwnedScorer::try_new(model.model.clone(), |model| start(model, audio))?;
+        let new = start(model, audio)?;
         let new = Box::new(AesaScorer { scorer: Mutex::new(new) });
         // SAFETY: this function's own condition.
         unsafe { pointers::put(scorer, Box::into_raw(new), "scorer") }?;
@@ -179,17 +168,19 @@ pub unsafe extern "C" fn aesa_scorer_free(scorer: *mut AesaScorer) {
     });
 }
 
-fn start<'m>(model: &'m Model, audio: &AesaAudio) -> Result<ModelScorer<'m>, Failure> {
+fn start(model: &AesaModel, audio: &AesaAudio) -> Result<ModelScorer, Failure> {
     if audio.reserved != [0; 4] {
         let message = "audio.reserved is not 0; set all of the struct to 0 first";
         return Err(Failure::new(AesaStatus::InvalidArgument, message));
     }
     let spec = AudioSpec { sample_rate_hz: audio.sample_rate_hz, num_channels: audio.num_channels as usize };
-    let scorer = Scorer::new(model.session()?, spec)?;
-    match (audio.hop_steps as usize, audio.look_ahead_steps as usize) {
-        (0, 0) => Ok(scorer),
-        (hop_steps, look_ahead_steps) => Ok(scorer.with_policy(WindowPolicy { hop_steps, look_ahead_steps })?),
-    }
+    let model = model.model.clone();
+    Ok(match (audio.hop_steps as usize, audio.look_ahead_steps as usize) {
+        (0, 0) => ModelScorer::new(model, spec)?,
+        (hop_steps, look_ahead_steps) => {
+            ModelScorer::with_policy(model, spec, WindowPolicy { hop_steps, look_ahead_steps })?
+        }
+    })
 }
 
 /// # Safety
@@ -212,7 +203,7 @@ unsafe fn give<T>(
     scorer: *const AesaScorer,
     out: *mut T,
     name: &str,
-    take: impl FnOnce(&mut ModelScorer<'_>) -> Result<Option<T>, Failure>,
+    take: impl FnOnce(&mut ModelScorer) -> Result<Option<T>, Failure>,
 ) -> AesaStatus {
     // SAFETY: this function's own condition.
     let scorer = unsafe { pointers::borrow(scorer, "scorer") };
@@ -228,10 +219,10 @@ unsafe fn give<T>(
 /// Does `work` on a scorer that nobody else is using.
 fn with(
     scorer: Result<&AesaScorer, Failure>,
-    work: impl FnOnce(&mut ModelScorer<'_>) -> Result<AesaStatus, Failure>,
+    work: impl FnOnce(&mut ModelScorer) -> Result<AesaStatus, Failure>,
 ) -> AesaStatus {
     guarded(|| match scorer?.scorer.try_lock() {
-        Ok(mut scorer) => scorer.with_dependent_mut(|_, scorer| work(scorer)),
+        Ok(mut scorer) => work(&mut scorer),
         Err(TryLockError::WouldBlock) => {
             Err(Failure::new(AesaStatus::Busy, "the scorer is in a call on another thread"))
         }

@@ -2,10 +2,10 @@
 
 use aesa::{AudioSpec, ClipScore, FrameScore, Scorer};
 use aesa_media::{AudioFile, MonoReader};
+use aesa_runtime::Model;
 use anyhow::bail;
 
 use crate::inputs::Input;
-use crate::model::Model;
 use crate::spectrogram::Spectrogram;
 
 /// What is known of a clip after scoring.

@@ -8,11 +8,12 @@ use aesa::Policy;
 use aesa::model::KEY_NUM_PARAMETERS;
 use aesa::native::{self, format::FORMAT_VERSION};
 use aesa::score::steps_to_s;
+use aesa_runtime::Engine;
 use aesa_tract::{TensorInfo, TractModel};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::model::Model;
+use crate::model;
 use crate::output::json::policy;
 
 /// Arguments of `aesa inspect`.
@@ -34,23 +35,23 @@ pub(crate) struct InspectArgs {
 
 /// Runs the command.
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let model = Model::load(args.model.as_deref())?;
+    let model = model::load(args.model.as_deref())?;
     let name = args
         .model
         .as_ref()
         .map_or_else(|| "(starter model in this program)".into(), |p| p.display().to_string());
     let mut out = stdout().lock();
     if args.json {
-        let document = match &model {
-            Model::Tract(model) => onnx_document(&name, model),
-            Model::Native { model, .. } => native_document(&name, model),
+        let document = match model.engine() {
+            Engine::Tract(model) => onnx_document(&name, model),
+            Engine::Native(model) => native_document(&name, model),
         };
         serde_json::to_writer_pretty(&mut out, &document)?;
         writeln!(out)?;
     } else {
-        let rows = match &model {
-            Model::Tract(model) => onnx_rows(name, model),
-            Model::Native { model, .. } => native_rows(name, model),
+        let rows = match model.engine() {
+            Engine::Tract(model) => onnx_rows(name, model),
+            Engine::Native(model) => native_rows(name, model),
         };
         let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
         for (key, value) in rows {

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 
+use aesa_runtime::Model;
 use anyhow::Context;
 use clap::Args;
 
@@ -19,7 +20,7 @@ use crate::EXIT_SOME_FAILED;
 use crate::atomic_file::AtomicFile;
 use crate::clip::{self, Clip};
 use crate::inputs::{self, Input};
-use crate::model::Model;
+use crate::model;
 use crate::output::{Format, Outcome, Provenance, Report};
 use crate::plot::{self, Plot};
 use crate::progress::Progress;
@@ -74,7 +75,7 @@ nothing could be done (wrong use, no model, output not writable).";
 pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
     let inputs = inputs::expand(&args.inputs)?;
     let plots = plot_paths(args.plot.as_deref(), &inputs)?;
-    let model = Model::load(args.model.as_deref())?;
+    let model = model::load(args.model.as_deref())?;
     let provenance = Provenance::new(&model);
     let format = args.format();
     let mut file = args.output.as_deref().map(AtomicFile::create).transpose()?;

@@ -1,5 +1,8 @@
 //! The seam between the core and whatever runs the network.
 
+#[cfg(feature = "alloc")]
+use core::fmt;
+
 use crate::fbank::NUM_MEL_BINS;
 #[cfg(feature = "alloc")]
 use crate::model::ModelInfo;
@@ -38,6 +41,56 @@ pub trait Network {
     /// Does nothing unless implemented, which is right for networks that know windows only.
     fn reset(&mut self) {}
 }
+
+/// A network of one of two kinds, for a program that learns which when it reads the model file; its errors are of one of two
+/// kinds likewise.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Either<A, B> {
+    /// The one.
+    A(A),
+    /// The other.
+    B(B),
+}
+
+#[cfg(feature = "alloc")]
+impl<A: Network, B: Network> Network for Either<A, B> {
+    type Error = Either<A::Error, B::Error>;
+
+    fn info(&self) -> &ModelInfo {
+        match self {
+            Self::A(network) => network.info(),
+            Self::B(network) => network.info(),
+        }
+    }
+
+    fn score_window(&mut self, features: &[f32], scores: &mut [Scores]) -> Result<(), Self::Error> {
+        match self {
+            Self::A(network) => network.score_window(features, scores).map_err(Either::A),
+            Self::B(network) => network.score_window(features, scores).map_err(Either::B),
+        }
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Self::A(network) => network.reset(),
+            Self::B(network) => network.reset(),
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<A: fmt::Display, B: fmt::Display> fmt::Display for Either<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::A(error) => error.fmt(f),
+            Self::B(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<A: core::error::Error, B: core::error::Error> core::error::Error for Either<A, B> {}
 
 /// Tokens that the encoder makes of one step, one per patch of 16 frames times 16 mel bins: 8.
 pub const TOKENS_PER_STEP: usize = NUM_MEL_BINS / FRAMES_PER_STEP;

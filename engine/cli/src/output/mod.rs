@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use aesa::{Labels, Policy};
+use aesa_runtime::Model;
 use clap::ValueEnum;
 
 use crate::clip::Clip;
 use crate::inputs::Input;
-use crate::model::Model;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,8 +65,8 @@ impl Provenance {
     pub(crate) fn new(model: &Model) -> Self {
         let info = model.info();
         Self {
-            runtime: model.runtime(),
-            weights: model.weights(),
+            runtime: model.engine().name(),
+            weights: model.engine().weights(),
             id: info.id.clone(),
             version: info.version.clone(),
             run_hash: info.run_hash.clone(),

@@ -4,8 +4,7 @@ use core::fmt;
 use std::io;
 
 use aesa::ScorerError;
-
-use crate::model::SessionError;
+use aesa_runtime::SessionError;
 
 /// Why a stream ended before its input did, or has no score.
 #[derive(Debug)]

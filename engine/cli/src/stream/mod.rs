@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 
 use aesa::{AudioSpec, Policy, Scorer, ScorerError, WindowPolicy};
+use aesa_runtime::{Model, Session};
 use anyhow::{Context, bail};
 use clap::Args;
 
@@ -29,7 +30,7 @@ use self::live::Live;
 use self::pcm::{Decoder, PcmFormat};
 use self::source::Event;
 use crate::EXIT_SOME_FAILED;
-use crate::model::{Model, Session};
+use crate::model;
 use crate::output::Provenance;
 
 /// Arguments of `aesa stream`.
@@ -138,8 +139,8 @@ impl StreamArgs {
     /// The model to stream through.
     fn model(&self) -> anyhow::Result<Model> {
         match (&self.model, self.hop.or(self.look_ahead)) {
-            (None, None) => Model::starter_in_chunks(),
-            (path, _) => Model::load(path.as_deref()),
+            (None, None) => model::starter_in_chunks(),
+            (path, _) => model::load(path.as_deref()),
         }
     }
 
@@ -215,16 +216,16 @@ impl Source {
 }
 
 /// A stream on its way from samples to scores.
-struct Stream {
+struct Stream<'m> {
     decoder: Decoder,
-    scorer: Scorer<Session>,
+    scorer: Scorer<Session<'m>>,
     /// Whether each frame has its line on standard output.
     lines: bool,
     live: Option<Live>,
     num_frames: u64,
 }
 
-impl Stream {
+impl Stream<'_> {
     /// Scores until the input ends or the user stops it; returns what was wrong with the input, if anything.
     ///
     /// # Errors
@@ -290,7 +291,7 @@ impl Stream {
 }
 
 /// Scores samples; of a chunk that is not all numbers, what comes before, so that how it was cut does not matter.
-fn accept(scorer: &mut Scorer<Session>, samples: &[f32]) -> Result<(), StreamError> {
+fn accept(scorer: &mut Scorer<Session<'_>>, samples: &[f32]) -> Result<(), StreamError> {
     let result = scorer.accept_waveform(samples);
     if let Err(ScorerError::NonFinite { index }) = result {
         let num_good = (index - scorer.num_samples()) as usize * scorer.spec().num_channels;
@@ -300,7 +301,7 @@ fn accept(scorer: &mut Scorer<Session>, samples: &[f32]) -> Result<(), StreamErr
 }
 
 /// How long scores take to come, for people.
-fn timing(scorer: &Scorer<Session>, windows: Option<WindowPolicy>) -> String {
+fn timing(scorer: &Scorer<Session<'_>>, windows: Option<WindowPolicy>) -> String {
     match windows {
         Some(windows) => {
             format!("hop: {:.2} s · look-ahead: {:.2} s", windows.hop_s(), windows.look_ahead_s())

@@ -1,0 +1,99 @@
+//! Models of both kinds, from files and bytes, and scorers that outlive all other owners of their model.
+
+use std::fs;
+use std::sync::Arc;
+
+use aesa::{AudioSpec, ModelInfo, Policy, Scorer, ScorerError, WindowPolicy};
+use aesa_export::{ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
+use aesa_runtime::{LoadError, Model, ModelScorer};
+
+const SPEC: AudioSpec = AudioSpec { sample_rate_hz: 16_000, num_channels: 1 };
+
+fn file(policy: Policy) -> Vec<u8> {
+    let config = ModelConfig::tiny();
+    let info = ModelInfo { policy, ..tiny_info() };
+    let tensors = random_tensors(&config, 3).expect("random numbers fit any model");
+    write_aesa(&config, &tensors, &info, Storage::F32).expect("so does the file")
+}
+
+fn chunked() -> Policy {
+    Policy::Chunked { chunk_steps: 3, left_steps: 3 }
+}
+
+fn noise(count: usize) -> Vec<i16> {
+    (0..count as u64).map(|n| (n.wrapping_mul(n).wrapping_mul(2_654_435_761) >> 13) as i16 / 4).collect()
+}
+
+#[test]
+fn a_scorer_keeps_its_model_and_scores_as_the_cores_does() {
+    let samples = noise(40_000);
+    let mut scorer = {
+        let model = Arc::new(Model::from_bytes(&file(chunked())).unwrap());
+        ModelScorer::new(model, SPEC).unwrap()
+    };
+    scorer.accept(&samples).unwrap();
+    let clip = scorer.finish().unwrap();
+    let frames: Vec<_> = core::iter::from_fn(|| scorer.next_frame()).collect();
+
+    let model = Model::from_bytes(&file(chunked())).unwrap();
+    let mut expected = Scorer::new(model.session(), SPEC).unwrap();
+    expected.accept(&samples).unwrap();
+    assert_eq!(clip, expected.finish().unwrap());
+    assert_eq!(frames, core::iter::from_fn(|| expected.next_frame()).collect::<Vec<_>>());
+    assert_eq!((frames.len(), clip.num_steps), (15, 15));
+
+    scorer.reset();
+    assert_eq!(scorer.clip_score_so_far(), None);
+    scorer.accept(&samples).unwrap();
+    assert_eq!(scorer.finish().unwrap(), clip);
+    assert!(matches!(scorer.accept(&samples), Err(ScorerError::Finished)));
+}
+
+#[test]
+fn windows_follow_as_asked_and_chunks_as_they_must() {
+    let hop = WindowPolicy { hop_steps: 2, look_ahead_steps: 1 };
+    let model = Arc::new(Model::from_bytes(&file(Policy::Windowed { window_steps: 6 })).unwrap());
+    let scorer = ModelScorer::with_policy(model.clone(), SPEC, hop).unwrap();
+    let whole = ModelScorer::new(model, SPEC).unwrap();
+    assert!(scorer.latency_samples() < whole.latency_samples());
+    assert_eq!(scorer.info().policy, Policy::Windowed { window_steps: 6 });
+    let model = Arc::new(Model::from_bytes(&file(chunked())).unwrap());
+    assert!(matches!(
+        ModelScorer::with_policy(model, SPEC, hop).map(|_| ()),
+        Err(ScorerError::NotWindowed { .. })
+    ));
+}
+
+#[test]
+fn what_is_no_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.aesa");
+    let open = || Model::open(&path).map(|_| ()).unwrap_err();
+    assert!(matches!(open(), LoadError::Read { .. }), "{}", open());
+    fs::write(&path, file(chunked())).unwrap();
+    assert_eq!(Model::open(&path).unwrap().engine().name(), "native");
+    // By its name a model.aesa, though its first byte is not.
+    let mut damaged = file(chunked());
+    damaged[0] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    let words = open().to_string();
+    assert!(words.contains("model.aesa") && words.contains("not a model.aesa file"), "{words}");
+    assert!(matches!(open(), LoadError::File { source, .. } if matches!(*source, LoadError::Native(_))));
+    let mut damaged = file(chunked());
+    *damaged.last_mut().unwrap() ^= 1;
+    assert!(matches!(Model::from_bytes(&damaged), Err(LoadError::Native(_))));
+    #[cfg(feature = "tract")]
+    assert!(matches!(Model::from_bytes(b"a text"), Err(LoadError::Tract(_))));
+    #[cfg(not(feature = "tract"))]
+    assert!(matches!(Model::from_bytes(b"a text"), Err(LoadError::Unsupported)));
+}
+
+#[cfg(feature = "starter")]
+#[test]
+fn the_starter_model_is_in_the_program() {
+    let model = Arc::new(Model::starter().unwrap());
+    assert_eq!((model.info().id.as_str(), model.engine().weights()), ("starter", Some("int8")));
+    let mut scorer = ModelScorer::new(model, SPEC).unwrap();
+    scorer.accept(&noise(32_000)).unwrap();
+    assert!(scorer.finish().unwrap().scores.0.iter().all(|score| (0.0..=10.0).contains(score)));
+}
