@@ -69,6 +69,11 @@ pub struct TrainConfig {
     /// Largest norm of the gradient; 0 does not clip.
     pub clip_grad_norm: f64,
 
+    /// Where this is not 0, what is validated and kept is a running mean of the weights, of which every optimiser step
+    /// forgets what this lacks to 1: with 0.998 it looks back over about 500 steps. The paper has none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub average_decay: f64,
+
     /// Weight of the MSE of every token score against the clip's target, or a teacher's score of that token; 0 is the
     /// paper's equation, 1 is HAAQI-Net's.
     pub frame_weight: f64,
@@ -259,6 +264,7 @@ impl Default for TrainConfig {
             warmup_steps: 0,
             weight_decay: 0.0,
             clip_grad_norm: 0.0,
+            average_decay: 0.0,
             frame_weight: 1.0,
             time_mask: 0,
             mel_mask: 0,
@@ -347,6 +353,7 @@ impl TrainConfig {
             self.learning_rate > 0.0 && self.encoder_learning_rate >= 0.0,
             "learning rates must be positive"
         );
+        ensure!((0.0..1.0).contains(&self.average_decay), "average_decay must be at least 0 and below 1");
         ensure!(
             self.gain_db >= 0.0 && self.rank_weight >= 0.0 && self.mel_shift < 64,
             "gain_db and rank_weight must not be negative, and mel_shift must be below 64"
@@ -369,8 +376,8 @@ impl TrainConfig {
 }
 
 /// Whether a key need not be written.
-fn is_zero(value: &usize) -> bool {
-    *value == 0
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Sets one `a.b.c=value`; the value is TOML, or else taken as a string.
@@ -479,7 +486,13 @@ mod tests {
         // A new key has to be told of: stated by the paper, or open.
         let written: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
         let chunks = ChunkConfig { steps: vec![6], ..ChunkConfig::default() };
-        let complete = TrainConfig { device: DeviceName::Cuda(0), chunks, ..config };
+        let complete = TrainConfig {
+            device: DeviceName::Cuda(0),
+            schedule_epochs: 1,
+            average_decay: 0.5,
+            chunks,
+            ..config
+        };
         let mut all: toml::Table = complete.to_toml().unwrap().parse().unwrap();
         // Without `init` there are no parts of it.
         all.remove("init_parts");

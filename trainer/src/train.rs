@@ -107,13 +107,15 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let mut rng = seed_epoch(&config, course.epoch);
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
-        let (validation_mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
+        let (validation_mse, metrics, parameters) = learner.optimiser.averaged(|| {
+            let (mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
+            (mse, metrics, weights::snapshot(&net.store))
+        });
         let seconds = [trained, started.elapsed().as_secs_f64() - trained];
 
         let is_best = course.record(validation_mse);
         if is_best {
-            let parameters = distill::without_projections(weights::snapshot(&net.store));
-            weights::write(&run.weights_path(), &parameters)?;
+            weights::write(&run.weights_path(), &distill::without_projections(parameters))?;
         }
         (info.best_epoch, info.best_validation_mse) = (course.best_epoch, course.best_mse);
         run.write_info(&info)?;
@@ -146,7 +148,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     Ok(info)
 }
 
-/// Learns for all epochs without validation; the network keeps its last weights.
+/// Learns for all epochs without validation; the network keeps its last weights, or their running mean.
 ///
 /// # Errors
 /// Where the loss stops being a number.
@@ -164,6 +166,7 @@ pub(crate) fn learn(
         learner.epoch(net, inputs, clips, course.crop_steps(), &mut rng, &ProgressBar::hidden())?;
         course.record(f64::NAN);
     }
+    learner.optimiser.keep_average();
     Ok(())
 }
 
@@ -249,7 +252,7 @@ impl<'a> Learner<'a> {
         num_clips: usize,
         distillation: Option<Distillation>,
     ) -> Self {
-        let optimiser = AdamW::new(&net.store, config.weight_decay);
+        let optimiser = AdamW::new(&net.store, config.weight_decay, config.average_decay);
         let batches_per_epoch = num_clips.div_ceil(config.batch_size);
         Self { config, optimiser, loss, batches_per_epoch, distillation }
     }

@@ -303,7 +303,9 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     fs::write(path("config.toml"), CONFIG.replace("dropout = 0.0", "dropout = 0.2")).unwrap();
     let (config, corpus, whole, killed) = (path("config.toml"), path("."), path("whole"), path("killed"));
     let epochs = format!("epochs={EPOCHS}");
-    let keys = ["--set", "rank_weight=0.5", "--set", "chunks.steps=[1,2]", "--set", &epochs];
+    let keys = ["rank_weight=0.5", "chunks.steps=[1,2]", "average_decay=0.9", &epochs]
+        .map(|key| ["--set", key])
+        .concat();
     let train = [&["train", "--config", &config, "--corpus", &corpus], &keys[..]].concat();
     let with = |rest: &[&'static str], out| [&train[..], rest, &["--out", out]].concat();
     succeed(&with(&[], &whole));
