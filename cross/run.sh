@@ -35,7 +35,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER=$runner
 export AESA_TEST_RUNNER=$runner  # the tests start the program themselves
-engine=(-p aesa -p aesa-kernels -p aesa-media -p aesa-tract -p aesa-cli -p aesa-tests)
+engine=(-p aesa -p aesa-kernels -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-cli -p aesa-tests)
 for cpu in $cpus; do
     echo "== $target on $cpu"
     QEMU_CPU=$cpu cargo test --release --locked --no-fail-fast --target "$target" "${engine[@]}" "$@"
