@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Compares an ONNX model's scores in onnxruntime with scores computed elsewhere.
 
-usage: compare_onnxruntime.py MODEL.onnx EXPECTED.safetensors [--tolerance 1e-4]
+usage: compare_onnxruntime.py MODEL.onnx EXPECTED.safetensors [--tolerance DIFFERENCE]
 
 EXPECTED holds the input `fbank` [1, num_frames, 128] and what another runtime made of it: `frame_scores`
 [1, num_steps, 4] and `clip_scores` [1, 4], 0 to 10; other outputs of the model may be there under their names. Several
-clips lie in one file as `NAME.fbank`, `NAME.frame_scores` and so on. A model that scores chunks (its inputs `past.NAME` are
+clips lie in one file as `NAME.fbank`, `NAME.frame_scores` and so on. A number `tolerance` there counts in place of 1e-4. A model that scores chunks (its inputs `past.NAME` are
 the outputs `present.NAME` of the call before) is run chunk after chunk, and has no clip scores. The model is also checked by
 onnx.checker. The exit code is 1 if a value differs by more than the tolerance or is missing.
 """
@@ -66,12 +66,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("expected")
-    parser.add_argument("--tolerance", type=float, default=1e-4)
+    parser.add_argument("--tolerance", type=float, help="1e-4 if neither this nor EXPECTED says")
     arguments = parser.parse_args()
 
     check_file(arguments.model)
     session = onnxruntime.InferenceSession(arguments.model, providers=["CPUExecutionProvider"])
     expected = load_file(arguments.expected)
+    own = expected.pop("tolerance", np.array([1e-4]))
+    tolerance = float(own[0]) if arguments.tolerance is None else arguments.tolerance
     prefixes = sorted(key.removesuffix("fbank") for key in expected if key == "fbank" or key.endswith(".fbank"))
     if not prefixes:
         sys.exit(f"{arguments.expected}: no tensor called fbank")
@@ -82,8 +84,8 @@ def main():
             print(f"{name}: max difference {difference:.2e}")
             found.append(difference)
     worst = np.max(found)  # NaN if any is, and then not within the tolerance
-    holds = bool(worst <= arguments.tolerance)
-    print(f"{arguments.model}: {'equal' if holds else 'DIFFERENT'} within {arguments.tolerance:g}, worst {worst:.2e}")
+    holds = bool(worst <= tolerance)
+    print(f"{arguments.model}: {'equal' if holds else 'DIFFERENT'} within {tolerance:g}, worst {worst:.2e}")
     return 0 if holds else 1
 
 

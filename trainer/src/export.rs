@@ -7,7 +7,7 @@ use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::{FRAMES_PER_STEP, Scores};
-use aesa_export::{Storage, Tensors, write_aesa, write_onnx};
+use aesa_export::{ExportOptions, Storage, Tensors, write_aesa, write_onnx_with};
 use aesa_tract::TractModel;
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng};
@@ -31,33 +31,19 @@ const MAX_MEAN_DIFFERENCE: f32 = 0.05;
 /// What int8 may change on real clips at most.
 const MAX_DIFFERENCE: f32 = 0.2;
 
-/// Writes a run's best weights as ONNX, for windows or for chunk after chunk, reads the file back with tract, and compares the frame and clip
-/// scores of `more_clips` (16 kHz mono) and of built-in clips: 10 s of tones and noise, a short one, silence.
-/// Gives the largest difference; the file is there only if it is at most [`PARITY_TOLERANCE`].
-///
-/// # Errors
-/// Where the run cannot be read, the file cannot be written, or the scores differ.
-pub fn export(run: &RunFolder, out: &Path, more_clips: &[Vec<f32>], chunks: Option<Chunking>) -> Result<f32> {
-    let (config, net, info) = (run.config()?, run.network()?, in_chunks(model_info(run)?, chunks));
-    let onnx = write_onnx(&config.model, &tensors(run)?, &info)?;
-    let model = TractModel::from_bytes(&onnx)?;
-    let scores = |features: &[f32]| frame_scores(&mut model.session(), features);
-    let worst = check(&net, scores, more_clips, Policy::new(chunks, config.window_steps))?;
-    weights::replace(out, |path| Ok(std::fs::write(path, &onnx)?))?;
-    Ok(worst)
-}
-
-/// What [`export_aesa`] found.
+/// What an export found.
 #[derive(Clone, Copy, Debug)]
-pub struct AesaReport {
-    /// The largest difference of a score between libtorch and the native engine in f32, both under the file's policy.
+pub struct Report {
+    /// The largest difference of a score between libtorch and the file's runtime in f32, both under the file's policy.
     pub parity: f32,
     /// What the file's storage changes under its own policy, all clips and frames: mean and largest difference.
     pub storage: Difference,
     /// The same for the clips given beside the built-in ones.
     pub real: Difference,
-    /// What the file asks of a device.
-    pub memory: aesa::native::MemoryRequired,
+    /// Bytes of the file.
+    pub num_bytes: usize,
+    /// What a `model.aesa` asks of a device.
+    pub memory: Option<aesa::native::MemoryRequired>,
 }
 
 /// Absolute differences of frame scores, 0 to 10.
@@ -69,8 +55,38 @@ pub struct Difference {
     pub max: f32,
 }
 
-/// As [`export`], a `model.aesa`. Under the file's policy, the network is checked in f32 against libtorch, the file as it is
-/// written (int8) against that, and on `more_clips` it must be within docs/SPEC.md's bounds, "Quantisation".
+/// Writes a run's best weights as ONNX, for windows or for chunk after chunk, and checks the file as tract runs it.
+///
+/// In f32, the frame and clip scores of `more_clips` (16 kHz mono) and of built-in clips (10 s of tones and noise, a short one,
+/// silence) must equal libtorch's within [`PARITY_TOLERANCE`]; stored as asked they must be within docs/SPEC.md's bounds,
+/// "Quantisation", of those on `more_clips`. The file is there only if they are.
+///
+/// # Errors
+/// Where the run cannot be read, the file cannot be written, or the scores differ.
+pub fn export(
+    run: &RunFolder,
+    out: &Path,
+    more_clips: &[Vec<f32>],
+    storage: Storage,
+    chunks: Option<Chunking>,
+) -> Result<Report> {
+    let (config, net, tensors) = (run.config()?, run.network()?, tensors(run)?);
+    let info = in_chunks(model_info(run)?, chunks);
+    let write = |storage| {
+        let options = ExportOptions { storage, ..ExportOptions::default() };
+        write_onnx_with(&config.model, &tensors, &info, &options)
+    };
+    let (exact, file) = (write(Storage::F32)?, write(storage)?);
+    let (exact, model) = (TractModel::from_bytes(&exact)?, TractModel::from_bytes(&file)?);
+    let scores = |model: &TractModel, features: &[f32]| frame_scores(&mut model.session(), features);
+    let policy = Policy::new(chunks, config.window_steps);
+    let parity = check(&net, |features| scores(&exact, features), more_clips, policy)?;
+    let [storage, real] = stored(|f| scores(&exact, f), |f| scores(&model, f), more_clips)?;
+    weights::replace(out, |path| Ok(std::fs::write(path, &file)?))?;
+    Ok(Report { parity, storage, real, num_bytes: file.len(), memory: None })
+}
+
+/// As [`export`], a `model.aesa`, checked as the native engine runs it.
 ///
 /// # Errors
 /// As [`export`].
@@ -80,7 +96,7 @@ pub fn export_aesa(
     more_clips: &[Vec<f32>],
     storage: Storage,
     chunks: Option<Chunking>,
-) -> Result<AesaReport> {
+) -> Result<Report> {
     let (config, net, tensors) = (run.config()?, run.network()?, tensors(run)?);
     let info = in_chunks(model_info(run)?, chunks);
     let write = |storage| {
@@ -91,33 +107,46 @@ pub fn export_aesa(
     let (exact, model) = (Model::from_bytes(&exact)?, Model::from_bytes(&file)?);
     let policy = Policy::new(chunks, config.window_steps);
     let parity = check(&net, |features| native_scores(&exact, features), more_clips, policy)?;
+    let [storage, real] = stored(|f| native_scores(&exact, f), |f| native_scores(&model, f), more_clips)?;
+    weights::replace(out, |path| Ok(std::fs::write(path, &*file)?))?;
+    Ok(Report { parity, storage, real, num_bytes: file.len(), memory: Some(model.memory_required()) })
+}
+
+/// What storing the weights changes: on all clips, and on those beside the built-in ones.
+///
+/// # Errors
+/// Where that is beyond docs/SPEC.md's bounds, or a clip cannot be scored.
+fn stored(
+    mut exact: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
+    mut stored: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
+    more_clips: &[Vec<f32>],
+) -> Result<[Difference; 2]> {
     let (mut all, mut real) = (Vec::new(), Vec::new());
     let built_in = built_in_clips();
     for (n, clip) in built_in.iter().chain(more_clips).enumerate() {
         let features = normalised_fbank(clip);
-        let pairs = native_scores(&exact, &features)?.into_iter().zip(native_scores(&model, &features)?);
+        let features = &features[..features.len() / STEP_VALUES * STEP_VALUES];
+        let pairs = exact(features)?.into_iter().zip(stored(features)?);
         let differences = pairs.flat_map(|(a, b)| a.0.into_iter().zip(b.0)).map(|(a, b)| (a - b).abs());
-        all.extend(differences.clone());
+        let differences: Vec<f32> = differences.collect();
         if n >= built_in.len() {
-            real.extend(differences);
+            real.extend(&differences);
         }
+        all.extend(differences);
     }
-    let report = AesaReport {
-        parity,
-        storage: difference(&all),
-        real: difference(&real),
-        memory: model.memory_required(),
-    };
+    let (all, real) = (difference(&all), difference(&real));
     ensure!(
-        report.real.mean <= MAX_MEAN_DIFFERENCE && report.real.max <= MAX_DIFFERENCE,
+        real.mean <= MAX_MEAN_DIFFERENCE && real.max <= MAX_DIFFERENCE,
         "storing the weights this way changes the scores of the check clips by {:.3} on average and by up to \
          {:.3}, more than {MAX_MEAN_DIFFERENCE} and {MAX_DIFFERENCE}; --dtype f32 keeps them",
-        report.real.mean,
-        report.real.max
+        real.mean,
+        real.max
     );
-    weights::replace(out, |path| Ok(std::fs::write(path, &*file)?))?;
-    Ok(report)
+    Ok([all, real])
 }
+
+/// Values of one step's features.
+const STEP_VALUES: usize = FRAMES_PER_STEP * NUM_MEL_BINS;
 
 /// What a file says of itself that hears a clip in chunks, if any.
 fn in_chunks(info: ModelInfo, chunks: Option<Chunking>) -> ModelInfo {
@@ -192,11 +221,10 @@ fn parity(
     policy: Policy,
 ) -> Result<f32> {
     let features = normalised_fbank(clip);
-    let step = FRAMES_PER_STEP * NUM_MEL_BINS;
-    let features = &features[..features.len() / step * step];
+    let features = &features[..features.len() / STEP_VALUES * STEP_VALUES];
     let actual = scores(features)?;
     let mut expected = Vec::new();
-    for part in features.chunks(policy.window_steps().saturating_mul(step)) {
+    for part in features.chunks(policy.window_steps().saturating_mul(STEP_VALUES)) {
         expected.extend(tch_frame_scores(net, part, policy.chunking())?);
     }
     ensure!(!actual.is_empty() && actual.len() == expected.len(), "a clip for the parity check is too short");

@@ -82,7 +82,8 @@ fn exported(checkpoint: &Checkpoint) -> Vec<u8> {
             Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap(),
         );
     }
-    write_onnx_with(&config, &tensors, &tiny_info(), &ExportOptions { expose_hidden_states: true }).unwrap()
+    let options = ExportOptions { expose_hidden_states: true, ..ExportOptions::default() };
+    write_onnx_with(&config, &tensors, &tiny_info(), &options).unwrap()
 }
 
 /// All outputs for one clip's features.

@@ -1,6 +1,6 @@
 //! Writes a model with random weights, to try runtimes with: `random_model smallest|tiny|starter|base [random.onnx|random.aesa]`.
 //!
-//! A `model.aesa` is int8, in chunks of 6 steps that see 12 steps before them.
+//! A `model.aesa` is int8, in chunks of 6 steps that see 12 steps before them; an ONNX file is f32, or `--int8` or `--f16`.
 
 use aesa::{Labels, ModelInfo, Policy};
 use aesa_export::{ExportOptions, ModelConfig, Storage, random_tensors, write_aesa, write_onnx_with};
@@ -8,10 +8,18 @@ use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let size =
-        arguments.next().context("usage: random_model smallest|tiny|starter|base [FILE] [--hidden]")?;
+    let size = arguments
+        .next()
+        .context("usage: random_model smallest|tiny|starter|base [FILE] [--hidden] [--int8|--f16]")?;
     let path = arguments.next().unwrap_or_else(|| "random.onnx".to_string());
-    let options = ExportOptions { expose_hidden_states: arguments.any(|a| a == "--hidden") };
+    let options: Vec<String> = arguments.collect();
+    let has = |option: &str| options.iter().any(|o| o == option);
+    let storage = match (has("--int8"), has("--f16")) {
+        (true, _) => Storage::Int8,
+        (_, true) => Storage::F16,
+        _ => Storage::F32,
+    };
+    let options = ExportOptions { storage, expose_hidden_states: has("--hidden") };
     let config = match size.as_str() {
         "smallest" => ModelConfig::smallest(),
         "tiny" => ModelConfig::tiny(),

@@ -5,17 +5,8 @@ use aesa::native::format::{
 };
 
 use crate::linear::Linear;
+use crate::storage::{Storage, quantised_rows};
 use crate::tensors::to_le_bytes;
-
-/// How the weights of linear maps are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// As they are.
-    F32,
-    /// int8, symmetric, a scale per output channel.
-    #[default]
-    Int8,
-}
 
 /// A file being put together.
 #[derive(Default)]
@@ -53,10 +44,10 @@ impl AesaFile {
             return self.floats(kind, index, outputs, &data);
         }
         let (mut data, mut scales) = (Vec::new(), Vec::new());
-        for row in maps.iter().flat_map(|map| map.weight.chunks_exact(map.inputs)) {
-            let (scale, row) = quantised(row);
-            data.extend(row.iter().map(|v| *v as u8));
-            scales.push(scale);
+        for map in maps {
+            let (integers, of_rows) = quantised_rows(&map.weight, map.inputs);
+            data.extend(integers.iter().map(|v| *v as u8));
+            scales.extend(of_rows);
         }
         let (rows, cols, scales) = (scales.len(), maps[0].inputs, to_le_bytes(&scales));
         self.tensors.push(Tensor { kind, index, dtype: dtype::I8, rows, cols, data, scales });
@@ -99,16 +90,6 @@ impl AesaFile {
     }
 }
 
-/// A row's scale and numbers: `round(w / scale)` with the largest at 127.
-fn quantised(row: &[f32]) -> (f32, Vec<i8>) {
-    let largest = row.iter().fold(0.0_f32, |max, w| max.max(w.abs()));
-    let scale = largest / 127.0;
-    if scale == 0.0 {
-        return (0.0, vec![0; row.len()]);
-    }
-    (scale, row.iter().map(|w| (w / scale).round().clamp(-127.0, 127.0) as i8).collect())
-}
-
 /// The lengths of key and value, u16 each, then both.
 ///
 /// # Panics
@@ -128,20 +109,4 @@ fn append(file: &mut Vec<u8>, bytes: &[u8]) -> u64 {
 
 fn pad(file: &mut Vec<u8>) {
     file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_are_within_half_a_step_of_their_scale() {
-        let row = [0.5, -1.27, 0.004, 0.0];
-        let (scale, numbers) = quantised(&row);
-        assert_eq!(numbers, [50, -127, 0, 0]);
-        assert!(row.iter().zip(&numbers).all(|(w, q)| (w - f32::from(*q) * scale).abs() <= 0.5001 * scale));
-        assert_eq!(quantised(&[0.0; 3]), (0.0, vec![0; 3]));
-        // Too small for a scale of its own: zero, not NaN.
-        assert_eq!(quantised(&[1e-45]), (0.0, vec![0]));
-    }
 }

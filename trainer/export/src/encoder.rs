@@ -9,6 +9,7 @@ use crate::error::ExportError;
 use crate::graph::{Graph, Value, int, ints};
 use crate::linear::Linear;
 use crate::past::Past;
+use crate::storage::Storage;
 use crate::tensors::Tensors;
 use aesa::fbank::NUM_MEL_BINS;
 
@@ -59,7 +60,10 @@ fn patch_embedding(
     let name = "beats.patch_embedding";
     let shape = [embed as usize, 1, patch as usize, patch as usize];
     let weight = t.expect("beats.patch_embedding.weight", &shape)?;
-    let weight = g.weight("beats.patch_embedding.weight", &shape, weight);
+    let weight = match g.storage() {
+        Storage::Int8 => g.weight("beats.patch_embedding.weight", &shape, weight),
+        _ => g.stored_weight("beats.patch_embedding.weight", &shape, weight, (patch * patch) as usize),
+    };
     let image = g.reshape("fbank.image", fbank, &[1, 1, -1, NUM_MEL_BINS as i64]); // [1, 1, frames, 128]
     let attributes = vec![ints("kernel_shape", &[patch, patch]), ints("strides", &[patch, patch])];
     let patches = g.node(name, "Conv", &[&image, &weight], attributes); // [1, embed, steps, 8]
@@ -69,7 +73,9 @@ fn patch_embedding(
     if embed == config.encoder_embed_dim {
         return Ok(tokens);
     }
-    linear(g, t, "beats.post_extract_proj", &tokens, embed, config.encoder_embed_dim) // [tokens, width]
+    let name = "beats.post_extract_proj";
+    let map = Linear::read(t, name, embed as usize, config.encoder_embed_dim as usize)?;
+    Ok(g.exact_linear(name, &tokens, &map)) // [tokens, width]
 }
 
 /// GELU of the grouped convolution over time; an even kernel's last output is dropped by padding one less on the right.
@@ -84,7 +90,9 @@ fn positional_convolution(
     let (width, kernel, groups) = (config.encoder_embed_dim, config.conv_pos, config.conv_pos_groups);
     let name = "beats.encoder.pos_conv";
     let shape = [width as usize, (width / groups) as usize, kernel as usize];
-    let weight = g.weight("beats.encoder.pos_conv.weight", &shape, &weight_normed(t, &shape)?);
+    let inputs = shape[1] * shape[2];
+    let weight = weight_normed(t, &shape)?;
+    let weight = g.stored_weight("beats.encoder.pos_conv.weight", &shape, &weight, inputs);
     let bias = t.expect("beats.encoder.pos_conv.0.bias", &shape[..1])?;
     let bias = g.weight("beats.encoder.pos_conv.bias", &shape[..1], bias);
     let columns = g.transpose(&format!("{name}.columns"), tokens, &[1, 0]); // [width, tokens]
@@ -286,7 +294,7 @@ fn gated(
     let grep_a = t.expect(&format!("{name}.grep_a"), &[1, heads, 1, 1])?;
     let maps = gate_maps(config, t, name)?;
     let [a, b] = [(0, "gate_a"), (1, "gate_b")].map(|(i, which)| {
-        let logit = g.linear(&format!("{name}.{which}.logit"), x, &query.then(&maps[i]));
+        let logit = g.exact_linear(&format!("{name}.{which}.logit"), x, &query.then(&maps[i]));
         g.node(&format!("{name}.{which}"), "Sigmoid", &[&logit], vec![]) // [tokens, heads]
     });
     let grep_a = g.weight(&format!("{name}.grep_a"), &[heads], grep_a);

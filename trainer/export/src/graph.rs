@@ -3,7 +3,7 @@
 //! Every node has one output, named as the node; weights are initialisers with `raw_data`, in the order in which they
 //! were added.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -12,7 +12,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto};
 use tract_onnx::pb::{ValueInfoProto, type_proto};
 
-use crate::linear::Linear;
+use crate::storage::{Quantised, Storage};
 use crate::tensors::to_le_bytes;
 
 /// The name of something that a node can take: an input, an initialiser or another node's output.
@@ -24,6 +24,9 @@ pub(crate) struct Value(pub(crate) String);
 pub(crate) struct Graph {
     proto: GraphProto,
     scalars: BTreeSet<String>,
+    storage: Storage,
+    /// What was made of each value's rows, by the value's name.
+    quantised: BTreeMap<String, Quantised>,
 }
 
 /// One axis of an input or output.
@@ -36,6 +39,19 @@ pub(crate) enum Dim {
 pub(crate) type Attributes = Vec<AttributeProto>;
 
 impl Graph {
+    /// An empty graph whose weights are stored so.
+    pub(crate) fn new(storage: Storage) -> Self {
+        Self { storage, ..Self::default() }
+    }
+
+    pub(crate) fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    pub(crate) fn quantised_values(&mut self) -> &mut BTreeMap<String, Quantised> {
+        &mut self.quantised
+    }
+
     pub(crate) fn input(&mut self, name: &str, shape: &[Dim]) -> Value {
         self.proto.input.push(value_info(name, shape));
         Value(name.to_string())
@@ -84,14 +100,13 @@ impl Graph {
 
     /// An f32 initialiser; `data` is row-major.
     pub(crate) fn weight(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
-        let dims: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
-        self.initializer(name, dims, DataType::Float, to_le_bytes(data))
+        self.initializer(name, shape, DataType::Float, to_le_bytes(data))
     }
 
     /// A one-dimensional i64 initialiser.
     pub(crate) fn ints(&mut self, name: &str, data: &[i64]) -> Value {
         let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.initializer(name, vec![data.len() as i64], DataType::Int64, bytes)
+        self.initializer(name, &[data.len()], DataType::Int64, bytes)
     }
 
     /// An f32 constant without axes; equal ones are stored once.
@@ -100,7 +115,7 @@ impl Graph {
         if !self.scalars.insert(name.clone()) {
             return Value(name);
         }
-        self.initializer(&name, vec![], DataType::Float, value.to_le_bytes().to_vec())
+        self.initializer(&name, &[], DataType::Float, value.to_le_bytes().to_vec())
     }
 
     /// An i64 constant without axes; equal ones are stored once.
@@ -109,13 +124,20 @@ impl Graph {
         if !self.scalars.insert(name.clone()) {
             return Value(name);
         }
-        self.initializer(&name, vec![], DataType::Int64, value.to_le_bytes().to_vec())
+        self.initializer(&name, &[], DataType::Int64, value.to_le_bytes().to_vec())
     }
 
-    fn initializer(&mut self, name: &str, dims: Vec<i64>, data_type: DataType, raw_data: Vec<u8>) -> Value {
+    /// A constant of any type; `raw_data` is little-endian and row-major.
+    pub(crate) fn initializer(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        data_type: DataType,
+        raw_data: Vec<u8>,
+    ) -> Value {
         self.proto.initializer.push(TensorProto {
             name: name.to_string(),
-            dims,
+            dims: shape.iter().map(|&n| n as i64).collect(),
             data_type: data_type as i32,
             raw_data,
             ..TensorProto::default()
@@ -166,22 +188,17 @@ impl Graph {
         self.node(name, "Range", &[&first, &count, &one], vec![])
     }
 
+    pub(crate) fn cast(&mut self, name: &str, x: &Value, to: DataType) -> Value {
+        self.node(name, "Cast", &[x], vec![int("to", to as i64)])
+    }
+
     pub(crate) fn cast_f32(&mut self, name: &str, x: &Value) -> Value {
-        self.node(name, "Cast", &[x], vec![int("to", DataType::Float as i64)])
+        self.cast(name, x, DataType::Float)
     }
 
     /// Softmax over the last axis.
     pub(crate) fn softmax(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Softmax", &[x], vec![int("axis", -1)])
-    }
-
-    /// `x` is `[tokens, inputs]`, the result `[tokens, outputs]`.
-    pub(crate) fn linear(&mut self, name: &str, x: &Value, map: &Linear) -> Value {
-        let shape = [map.inputs, map.outputs()];
-        let weight = self.weight(&format!("{name}.weight"), &shape, &map.transposed_weight());
-        let bias = self.weight(&format!("{name}.bias"), &[map.outputs()], &map.bias);
-        let product = self.matmul(&format!("{name}.matmul"), x, &weight);
-        self.add(name, &product, &bias)
     }
 
     /// Normalises the last axis, epsilon 1e-5 as in PyTorch.

@@ -127,8 +127,8 @@ fn blstm(
         b.extend(read("bias_ih", &[])?);
         b.extend(read("bias_hh", &[])?);
     }
-    let w = g.weight(&format!("{name}.w"), &[2, 4 * cells, inputs], &w);
-    let r = g.weight(&format!("{name}.r"), &[2, 4 * cells, cells], &r);
+    let w = g.stored_weight(&format!("{name}.w"), &[2, 4 * cells, inputs], &w, inputs);
+    let r = g.stored_weight(&format!("{name}.r"), &[2, 4 * cells, cells], &r, cells);
     let b = g.weight(&format!("{name}.b"), &[2, 8 * cells], &b);
     let sequence = g.reshape(&format!("{name}.sequence"), x, &[-1, 1, inputs as i64]); // [tokens, 1, inputs]
     let attributes = vec![text("direction", "bidirectional"), int("hidden_size", cells as i64)];
@@ -195,7 +195,7 @@ fn branch(
     let q = split(g, "query", &query, &[1, 0, 2]); // [heads, tokens, head_dim]
     let k = split(g, "key", &projections.rows(width, width), &[1, 2, 0]); // [heads, head_dim, tokens]
     let (values, bias) = value_maps(t, &name, &projections.rows(2 * width, width), heads)?;
-    let v = g.linear(&format!("{name}.value"), x, &values); // [tokens, heads]
+    let v = g.exact_linear(&format!("{name}.value"), x, &values); // [tokens, heads]
     let v = g.transpose(&format!("{name}.value.rows"), &v, &[1, 0]); // [heads, tokens]
     let v = g.reshape(&format!("{name}.value.heads"), &v, &[heads as i64, -1, 1]); // [heads, tokens, 1]
     let k = past.tokens_before(g, &format!("{name}.keys"), &k, 2, [heads, head_dim, 0]); // [heads, head_dim, past + tokens]

@@ -44,12 +44,13 @@ mod native;
 mod onnx;
 mod parameters;
 mod past;
+mod storage;
 mod tensors;
 
-pub use aesa_file::Storage;
 pub use config::{EncoderConfig, HeadConfig, ModelConfig, tiny_info};
 pub use error::ExportError;
 pub use native::write_aesa;
 pub use onnx::{ExportOptions, write_onnx, write_onnx_with};
 pub use parameters::{Parameter, parameters, random_tensors};
+pub use storage::Storage;
 pub use tensors::{Tensor, Tensors};

@@ -11,13 +11,14 @@ use aesa::native::format::{Kind, Sizes, flag};
 use aesa::native::{AlignedBytes, Model};
 use aesa::score::{Axis, FRAMES_PER_STEP};
 
-use crate::aesa_file::{AesaFile, Storage};
+use crate::aesa_file::AesaFile;
 use crate::config::ModelConfig;
 use crate::encoder::{bias_table, head_gates, weight_normed};
 use crate::error::ExportError;
 use crate::head::{softmax, value_maps};
 use crate::linear::Linear;
 use crate::parameters::parameters;
+use crate::storage::Storage;
 use crate::tensors::Tensors;
 
 /// The bytes of a `model.aesa` that computes the network.
@@ -25,7 +26,7 @@ use crate::tensors::Tensors;
 /// Tensors beyond those that [`parameters`] lists are ignored.
 ///
 /// # Errors
-/// [`ExportError`] if the sizes contradict each other or are beyond the native engine, or a tensor is missing, of another
+/// [`ExportError`] if the sizes contradict each other or are beyond the native engine, the storage is f16, or a tensor is missing, of another
 /// shape, or not finite.
 pub fn write_aesa(
     config: &ModelConfig,
@@ -33,6 +34,9 @@ pub fn write_aesa(
     info: &ModelInfo,
     storage: Storage,
 ) -> Result<Vec<u8>, ExportError> {
+    if storage == Storage::F16 {
+        return Err(ExportError::Config { reason: "a model.aesa stores f32 or int8" });
+    }
     let mut num_parameters = 0;
     for p in parameters(config)? {
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();

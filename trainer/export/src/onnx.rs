@@ -16,14 +16,23 @@ use crate::error::ExportError;
 use crate::graph::{Dim, Graph};
 use crate::head::{clip_mean, head};
 use crate::parameters::parameters;
+use crate::storage::Storage;
 use crate::tensors::Tensors;
 
-/// What a file holds beyond the scores.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a file holds beyond the scores, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportOptions {
+    /// How the weights of linear maps, convolutions and LSTMs are stored; f32 if nothing else is said.
+    pub storage: Storage,
     /// Adds outputs `hidden.0` (input of the first block) to `hidden.N` (output of block N), each `[num_tokens, width]`,
     /// to compare the encoder with another one.
     pub expose_hidden_states: bool,
+}
+
+impl Default for ExportOptions {
+    fn default() -> Self {
+        Self { storage: Storage::F32, expose_hidden_states: false }
+    }
 }
 
 /// The bytes of an ONNX file that computes the network; see the crate's documentation for inputs and outputs.
@@ -80,7 +89,7 @@ fn graph(
     policy: Policy,
     options: &ExportOptions,
 ) -> Result<GraphProto, ExportError> {
-    let mut g = Graph::default();
+    let mut g = Graph::new(options.storage);
     let fbank = g.input("fbank", &[Dim::Fixed(1), Dim::Free("num_frames"), Dim::Fixed(NUM_MEL_BINS)]);
     let kept_tokens = match policy {
         Policy::Windowed { .. } => None,

@@ -3,8 +3,8 @@
 
 use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa_export::{
-    EncoderConfig, ExportError, ExportOptions, HeadConfig, ModelConfig, Tensors, parameters, random_tensors,
-    tiny_info, write_onnx, write_onnx_with,
+    EncoderConfig, ExportError, ExportOptions, HeadConfig, ModelConfig, Storage, Tensors, parameters,
+    random_tensors, tiny_info, write_onnx, write_onnx_with,
 };
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::ModelProto;
@@ -113,12 +113,53 @@ fn every_layout_of_the_encoder_runs() {
     }
 }
 
+/// f16 halves the file, int8 makes a quarter of it; what that does to scores of 0 to 10 is bounded.
+#[test]
+fn weights_in_less_room_score_nearly_alike() {
+    let config = ModelConfig::starter();
+    let tensors = random_tensors(&config, 2).unwrap();
+    let write = |storage| {
+        let options = ExportOptions { storage, ..ExportOptions::default() };
+        write_onnx_with(&config, &tensors, &tiny_info(), &options).unwrap()
+    };
+    let exact = write(Storage::F32);
+    let expected = run(&exact, 320, true);
+    for (storage, share, bound) in [(Storage::F16, 0.52, 0.01), (Storage::Int8, 0.35, 0.15)] {
+        let file = write(storage);
+        assert!((file.len() as f64) < share * exact.len() as f64, "{storage:?}: {} bytes", file.len());
+        let scores = run(&file, 320, true);
+        let worst = expected[0].iter().zip(&scores[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst > 0.0 && worst < bound, "{storage:?}: {worst}");
+    }
+}
+
+/// What int8 leaves of every layer of the published size, whose errors add up from block to block.
+#[test]
+fn base_in_int8_stays_near_layer_by_layer() {
+    let config = ModelConfig::default();
+    let tensors = random_tensors(&config, 1).unwrap();
+    let hidden = |storage| {
+        let options = ExportOptions { storage, expose_hidden_states: true };
+        let onnx = write_onnx_with(&config, &tensors, &tiny_info(), &options).unwrap();
+        run(&onnx, 32, true).split_off(2)
+    };
+    let (exact, stored) = (hidden(Storage::F32), hidden(Storage::Int8));
+    assert_eq!((exact.len(), stored.len()), (13, 13));
+    for (layer, (exact, stored)) in exact.iter().zip(&stored).enumerate() {
+        let power =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>();
+        let difference = power(&mut exact.iter().zip(stored).map(|(a, b)| a - b));
+        let relative = (difference / power(&mut exact.iter().copied())).sqrt();
+        assert!(relative < 0.002 + 0.0065 * (layer as f64).sqrt(), "hidden.{layer}: {relative}");
+    }
+}
+
 /// A parameter that is written but not wired, or wired twice in place of another, leaves scores and hidden states alike.
 #[test]
 fn outputs_depend_on_every_parameter() {
     let config = tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    let options = ExportOptions { expose_hidden_states: true };
+    let options = ExportOptions { expose_hidden_states: true, ..ExportOptions::default() };
     let outputs =
         |t: &Tensors| run(&write_onnx_with(&config, t, &tiny_info(), &options).unwrap(), 160, true).concat();
     let usual = outputs(&tensors);
@@ -137,7 +178,7 @@ fn outputs_depend_on_every_parameter() {
 fn hidden_states_are_outputs_on_request() {
     let config = tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    let options = ExportOptions { expose_hidden_states: true };
+    let options = ExportOptions { expose_hidden_states: true, ..ExportOptions::default() };
     let outputs = run(&write_onnx_with(&config, &tensors, &tiny_info(), &options).unwrap(), 160, true);
     let sizes: Vec<usize> = outputs.iter().map(Vec::len).collect();
     assert_eq!(sizes, [40, 4, 80 * 24, 80 * 24, 80 * 24]);

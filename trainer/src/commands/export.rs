@@ -4,19 +4,21 @@ use std::path::PathBuf;
 
 use aesa_export::Storage;
 use aesa_trainer::chunking::Chunking;
-use aesa_trainer::export::{export, export_aesa};
+use aesa_trainer::export::{Report, export, export_aesa};
 use aesa_trainer::run::RunFolder;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 /// Writes a run's best weights as model.onnx or model.aesa, and checks the file.
 ///
 /// The file is read back by the runtime that will use it: tract for .onnx, the native engine for .aesa. Only if its
-/// frame and clip scores in f32 equal the trained network's within 1e-4 on the check clips is it written. int8 must also
-/// stay within 0.05 on average and 0.2 at most of f32 on the clips given by --check.
+/// frame and clip scores in f32 equal the trained network's within 1e-4 on the check clips is it written. int8 and f16 must
+/// also stay within 0.05 on average and 0.2 at most of f32 on the clips given by --check. int8 needs no calibration:
+/// activations get their scales as they come.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   aesa-trainer export --run runs/starter-1 --out model.onnx --check talk.wav
   aesa score --model model.onnx talk.wav
+  aesa-trainer export --run runs/starter-1 --out small.onnx --int8 --check talk.wav
   aesa-trainer export --run runs/starter-1 --out model.aesa --chunk-steps 6 --left-steps 12 --check talk.wav")]
 pub(crate) struct Arguments {
     /// Run folder of `aesa-trainer train`
@@ -28,6 +30,12 @@ pub(crate) struct Arguments {
     /// How weights are stored [default: int8 in .aesa, f32 in .onnx]
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
+    /// Short for --dtype int8
+    #[arg(long, conflicts_with_all = ["dtype", "f16"])]
+    int8: bool,
+    /// Short for --dtype f16, which .onnx files know
+    #[arg(long, conflicts_with = "dtype")]
+    f16: bool,
     /// Hear the clip in chunks of this many steps of 160 ms, in place of windows
     #[arg(long, value_name = "STEPS", requires = "left_steps")]
     chunk_steps: Option<usize>,
@@ -45,29 +53,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let clips = arguments.check.iter().map(read).collect::<Result<Vec<_>>>()?;
     let (run, out) = (RunFolder::open(&arguments.run), &arguments.out);
-    match out.extension().and_then(|e| e.to_str()) {
-        Some("onnx") => {
-            ensure!(arguments.dtype != Some(Dtype::Int8), "int8 is written to .aesa files only");
-            let worst = export(&run, out, &clips, arguments.chunks())?;
-            println!("wrote {}; largest difference of a score: {worst:.1e}", out.display());
-        }
-        Some("aesa") => {
-            let storage = if arguments.dtype == Some(Dtype::F32) { Storage::F32 } else { Storage::Int8 };
-            let report = export_aesa(&run, out, &clips, storage, arguments.chunks())?;
-            let (memory, storage, real) = (report.memory, report.storage, report.real);
-            println!("wrote {}; largest difference of a score in f32: {:.1e}", out.display(), report.parity);
-            println!("as stored, from f32: mean {:.4}, largest {:.4}", storage.mean, storage.max);
-            if !clips.is_empty() {
-                println!("of these the clips of --check: mean {:.4}, largest {:.4}", real.mean, real.max);
-            }
-            println!("{} bytes of flash, {} bytes of RAM per stream", memory.flash_bytes, memory.ram_bytes());
-        }
+    let chunks = arguments.chunks();
+    let report = match out.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => export(&run, out, &clips, arguments.storage().unwrap_or(Storage::F32), chunks)?,
+        Some("aesa") => export_aesa(&run, out, &clips, arguments.storage().unwrap_or(Storage::Int8), chunks)?,
         _ => bail!("{}: the file's name must end in .onnx or .aesa", out.display()),
+    };
+    let Report { parity, storage, real, num_bytes, memory } = report;
+    println!(
+        "wrote {}, {num_bytes} bytes; largest difference of a score in f32: {parity:.1e}",
+        out.display()
+    );
+    println!("as stored, from f32: mean {:.4}, largest {:.4}", storage.mean, storage.max);
+    if !clips.is_empty() {
+        println!("of these the clips of --check: mean {:.4}, largest {:.4}", real.mean, real.max);
+    }
+    if let Some(memory) = memory {
+        println!("{} bytes of flash, {} bytes of RAM per stream", memory.flash_bytes, memory.ram_bytes());
     }
     Ok(())
 }
 
 impl Arguments {
+    /// How weights are stored, where that was said.
+    fn storage(&self) -> Option<Storage> {
+        match (self.dtype, self.int8, self.f16) {
+            (Some(Dtype::F32), ..) => Some(Storage::F32),
+            (Some(Dtype::Int8), ..) | (None, true, _) => Some(Storage::Int8),
+            (Some(Dtype::F16), ..) | (None, _, true) => Some(Storage::F16),
+            (None, false, false) => None,
+        }
+    }
+
     fn chunks(&self) -> Option<Chunking> {
         self.chunk_steps.zip(self.left_steps).map(|(steps, left_steps)| Chunking { steps, left_steps })
     }
@@ -78,6 +95,8 @@ impl Arguments {
 enum Dtype {
     /// As trained
     F32,
+    /// 16 bits, computed with in f32; for .onnx
+    F16,
     /// 8 bits, a scale per output channel
     Int8,
 }

@@ -256,9 +256,18 @@ fn chunks_are_trained_and_measured() {
 
     // Exported for chunks, either file is checked against libtorch before it is there, and a step graph scores as the run.
     let in_chunks = ["--chunk-steps", "2", "--left-steps", "2"];
-    for file in ["step.onnx", "chunked.aesa"] {
-        succeed(&[&["export", "--run", &run, "--out", &path(file)][..], &in_chunks].concat());
+    let files = ["step.onnx", "half.onnx", "small.onnx", "chunked.aesa"].map(path);
+    let clip = path("test3.wav");
+    let options: [&[&str]; 4] = [&[], &["--f16"], &["--int8", "--check", &clip], &[]];
+    for (file, rest) in files.iter().zip(options) {
+        let words = succeed(&[&["export", "--run", &run, "--out", file][..], &in_chunks, rest].concat());
+        assert!(words.contains("as stored, from f32: mean 0."), "{words}");
     }
+    let [whole, half, small, _] = files.map(|file| fs::metadata(file).unwrap().len());
+    assert!(whole > half && whole > small, "{whole}, {half} and {small} bytes");
+    let half = path("half.aesa");
+    let export = [&["export", "--run", &run, "--out", &half][..], &in_chunks, &["--f16"]].concat();
+    assert!(fail(&export).contains("stores f32 or int8"));
     let (step, json) = (path("step.onnx"), path("step.json"));
     succeed(&["eval", "--model", &step, "--corpus", &corpus, "--split", "test", "--json", &json]);
     let stepped = read_json(Path::new(&json));
