@@ -2,7 +2,8 @@
 
 use core::fmt;
 use core::ops::Deref;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 #[cfg(feature = "tract")]
@@ -74,11 +75,10 @@ impl Model {
     /// [`LoadError::Read`]; [`LoadError::File`] around those of [`Self::from_bytes`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+        let bytes = read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
         // A damaged beginning of a file of that name is told as such.
         let is_native = bytes.starts_with(&MAGIC) || path.extension().is_some_and(|e| e == "aesa");
-        let model =
-            if is_native { Self::native(FileBytes::Read(bytes[..].into())) } else { Self::other(&bytes) };
+        let model = if is_native { Self::native(FileBytes::Read(bytes)) } else { Self::other(&bytes) };
         model.map_err(|e| LoadError::File { path: path.into(), source: Box::new(e) })
     }
 
@@ -178,6 +178,21 @@ impl Engine<'_> {
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("engine", &self.engine().name()).field("info", self.info()).finish()
+    }
+}
+
+/// A whole file, where the native engine can use it in place: it is in memory once.
+fn read(path: &Path) -> io::Result<AlignedBytes> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    // Of what is no file, a pipe for example, nobody knows the length.
+    let num_bytes = if metadata.is_file() { metadata.len() } else { 0 };
+    let mut bytes = AlignedBytes::zeros(usize::try_from(num_bytes).map_err(io::Error::other)?);
+    file.read_exact(&mut bytes)?;
+    let mut rest = Vec::new();
+    match file.read_to_end(&mut rest)? {
+        0 => Ok(bytes),
+        _ => Ok(AlignedBytes::from([&bytes, &rest[..]].concat().as_slice())),
     }
 }
 
