@@ -111,21 +111,14 @@ impl Layout {
     }
 }
 
-/// The array itself where its values can be read in place as `dtype`, a copy where not.
+/// The array itself where its values can be read in place as `dtype`, a copy where not: `numpy.require` sees to it.
 fn readable<'py, T: Element>(
     array: &Bound<'py, PyUntypedArray>,
     dtype: &str,
 ) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
     static REQUIRE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let in_place =
-        if array.is_c_contiguous() && array.is_aligned() { array.cast::<PyArrayDyn<T>>().ok() } else { None };
-    let array = match in_place {
-        Some(array) => array.clone(),
-        None => {
-            let require = REQUIRE.import(array.py(), "numpy", "require")?;
-            require.call1((array, dtype, ("C", "A")))?.cast_into()?
-        }
-    };
+    let require = REQUIRE.import(array.py(), "numpy", "require")?;
+    let array = require.call1((array, dtype, ("C", "A")))?.cast_into::<PyArrayDyn<T>>()?;
     array.try_readonly().map_err(|e| error::audio(format!("the array is being written to: {e}")))
 }
 
