@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import overflowing_model
 
 import aesa
 
@@ -145,6 +146,47 @@ def test_windows_are_for_other_models(scorer):
     for windows in ({"hop": 0.96}, {"look_ahead": 0.16}, {"hop": 0.0, "look_ahead": float("nan")}):
         with pytest.raises(aesa.PolicyError, match="chunks"):
             scorer.stream(16_000, **windows)
+
+
+def test_windows(windowed, speech):
+    samples, rate = speech
+    assert (windowed.info.policy, windowed.info.span_s) == ("windowed", pytest.approx(9.92))
+    samples = np.concatenate([samples] * 5)
+    whole = windowed.score(samples, rate)
+    default = windowed.stream(rate)
+    assert default.latency_s == pytest.approx(9.92 + 0.015)
+    default.accept(samples)
+    assert np.array_equal(default.finish().scores, whole.scores)
+
+    # The hop is rounded down to steps of 160 ms, the look-ahead up.
+    stream = windowed.stream(rate, hop=1.0, look_ahead=0.81)
+    assert stream.latency_s == pytest.approx(0.96 + 0.96 + 0.015)
+    frames = stream.accept(samples)
+    clip = stream.finish()
+    frames += list(clip)
+    assert len(frames) == len(whole.frames)
+    assert not np.array_equal(clip.scores, whole.scores)
+    assert np.abs(clip.scores - whole.scores).max() < 1
+
+
+@pytest.mark.parametrize(
+    "windows", [{"hop": 0.1}, {"hop": 0.0}, {"hop": -1.0}, {"hop": float("nan")}, {"hop": 9.92, "look_ahead": 0.1}, {"look_ahead": 1e300}]
+)
+def test_windows_that_cannot_be(windowed, windows):
+    with pytest.raises(aesa.PolicyError, match="hop"):
+        windowed.stream(16_000, **windows)
+
+
+def test_a_network_that_gives_no_numbers(speech):
+    samples, rate = speech
+    broken = aesa.Scorer(overflowing_model())
+    with pytest.raises(aesa.NetworkError, match="not a number"):
+        broken.score(samples, rate)
+    stream = broken.stream(rate)
+    with pytest.raises(aesa.NetworkError):
+        stream.accept(samples)
+    with pytest.raises(aesa.StreamError, match="ended"):
+        stream.accept(samples)
 
 
 def test_a_block_that_raises_closes_too(scorer):
