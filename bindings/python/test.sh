@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # test.sh: builds the wheel, installs it, and runs everything that uses it.
 #
-# In an environment under target/python-binding: the tests with pytest (conformance, arrays, models, streams, threads), mypy over the package
-# and the example, the examples with pandas and Ray over a folder of clips; and the README's quick start, as it stands, in an environment of
+# In an environment under target/python-binding: the tests with pytest (conformance, arrays, models, streams, threads), mypy over the package,
+# its stubs and the example, the examples with pandas and Ray over a folder of clips; and the README's quick start, as it stands, in an environment of
 # its own. PYTHONS="python3.9 python3.13" tests the same wheel with these interpreters, too. Needs Rust, a C compiler and python3 with venv; pip
 # fetches the rest (what it cannot is `skipped: REASON`). Ends with `test result: ... N passed; M failed`.
 set -euo pipefail
@@ -115,6 +115,7 @@ install_packages
 check "the wheel is built and installed" build
 pytest "pytest" "$bin/python"
 check "mypy, the package" "$bin/mypy" --config-file "$here/pyproject.toml" -p aesa
+check "mypy, the stubs against the library" "$bin/stubtest" aesa --mypy-config-file "$here/pyproject.toml"
 check "mypy, examples/score.py" "$bin/mypy" --config-file "$here/pyproject.toml" "$here/examples/score.py"
 check "the README's quick start" quick_start
 make_folder

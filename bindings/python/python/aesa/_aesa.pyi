@@ -1,16 +1,19 @@
 from os import PathLike
 from types import TracebackType
-from typing import Any, Optional, Union
+from typing import Any, Optional, Union, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._results import ClipScore, FrameScore, ModelInfo
 
-Samples = Union[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16], NDArray[np.int32]]
+_Samples = Union[NDArray[np.float32], NDArray[np.float64], NDArray[np.int16], NDArray[np.int32]]
+
+__all__ = ["Scorer", "Stream", "__version__"]
 
 __version__: str
 
+@final
 class Scorer:
     """A model that scores audio: "starter" (inside this package), the path of a model file, or its bytes."""
 
@@ -21,7 +24,7 @@ class Scorer:
     def info(self) -> ModelInfo:
         """What the model says of itself."""
 
-    def score(self, samples: Samples, rate: int) -> ClipScore:
+    def score(self, samples: _Samples, rate: int) -> ClipScore:
         """Scores a whole clip: a numpy array, [samples] or [samples, channels], at `rate` samples per second."""
 
     def score_file(self, path: Union[str, PathLike[str]]) -> ClipScore:
@@ -39,6 +42,7 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, ...]: ...
 
+@final
 class Stream:
     """One clip that arrives piece by piece; `Scorer.stream` makes it."""
 
@@ -58,7 +62,7 @@ class Stream:
     def clip_so_far(self) -> Optional[ClipScore]:
         """The clip's scores so far, without frames; None before the first."""
 
-    def accept(self, samples: Samples) -> list[FrameScore]:
+    def accept(self, samples: _Samples) -> list[FrameScore]:
         """Takes the next samples and returns the frames that became final."""
 
     def gap(self, num_samples: int) -> list[FrameScore]:
