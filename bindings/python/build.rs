@@ -1,0 +1,5 @@
+//! macOS's linker has to be told that Python brings symbols along.
+
+fn main() {
+    pyo3_build_config::add_extension_module_link_args();
+}
