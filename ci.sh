@@ -52,7 +52,7 @@ step "lints"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-c
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-c -p aesa-python
 
 step "tests"
 cargo test --release --locked --workspace 2>&1 | tee "$log"
@@ -73,6 +73,9 @@ done
 
 step "C and C++"
 bash bindings/c/test.sh 2>&1 | tee -a "$log"
+
+step "Python"
+bash bindings/python/test.sh 2>&1 | tee -a "$log"
 
 step "firmware on emulated microcontrollers"
 status=0
