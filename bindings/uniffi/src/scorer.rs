@@ -209,7 +209,8 @@ mod tests {
         let bytes: Vec<u8> = (0..32_001u32).map(|i| (i * i % 251) as u8).collect();
         let (even, odd) = (scorer(), scorer());
         even.accept_i16(&bytes[1..]).unwrap();
-        odd.accept_i16(&bytes[1..].to_vec()).unwrap();
+        let moved = bytes[1..].to_vec();
+        odd.accept_i16(&moved).unwrap();
         assert_eq!(even.finish().unwrap(), odd.finish().unwrap());
     }
 }
