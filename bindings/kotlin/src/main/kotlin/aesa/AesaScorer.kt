@@ -1,5 +1,6 @@
 package aesa
 
+import java.nio.Buffer
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 
@@ -77,10 +78,15 @@ class AesaScorer private constructor(
      */
     @Synchronized
     fun acceptPcm16(buffer: ByteBuffer) {
-        // A slice, since the library is given the address of a buffer's first byte, wherever its position is.
-        val bytes = if (buffer.isDirect) buffer.slice() else room(buffer.remaining(), Byte.SIZE_BYTES).also { it.duplicate().put(buffer.duplicate()) }
-        scorer.acceptI16(bytes)
-        buffer.position(buffer.limit())
+        if (buffer.isDirect) {
+            // A slice, since the library is given the address of a buffer's first byte, wherever its position is.
+            scorer.acceptI16(buffer.slice())
+        } else {
+            val room = room(buffer.remaining(), Byte.SIZE_BYTES)
+            room.duplicate().put(buffer.duplicate())
+            scorer.acceptI16(room)
+        }
+        (buffer as Buffer).position(buffer.limit())
     }
 
     /** Marks the next [numSamples] samples of every channel as lost; frames that touch them are no part of the clip's scores. */
@@ -113,7 +119,10 @@ class AesaScorer private constructor(
     private fun room(length: Int, valueBytes: Int): ByteBuffer {
         val numBytes = Math.multiplyExact(length, valueBytes)
         if (shared.capacity() < numBytes) shared = direct(numBytes)
-        shared.clear().limit(numBytes)
+        // As a Buffer: before API level 28 Android has no such methods of ByteBuffer's own.
+        val buffer: Buffer = shared
+        buffer.clear()
+        buffer.limit(numBytes)
         return shared
     }
 

@@ -3,7 +3,7 @@ package aesa
 import kotlin.test.Test
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
-import kotlin.test.assertNotEquals
+import kotlin.test.assertTrue
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.asFlow
@@ -41,7 +41,7 @@ class FramesTest {
             var chunksTaken = 0
             val frame = scorer.frames(chunks.onEach { chunksTaken++ }).take(1).toList().single()
             assertEquals(0.0, frame.startS)
-            assertNotEquals(clip.samples.size / 1000, chunksTaken - 1)
+            assertTrue(1000 * (chunksTaken - 1) <= scorer.latencySeconds * clip.sample_rate_hz, "$chunksTaken chunks")
             // A flow that was given up does not spoil the next.
             assertEquals(clip.num_steps, scorer.frames(chunks).toList().size)
         }
