@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup-swift.sh [DIR]: a Debian 13 with Debian's Swift 6.0 in a folder of its own, for test.sh on Linux machines without Swift.
 #
-# DIR is $SWIFT_ROOT, or ~/.cache/aesa-swift, unless named. Needs root; downloads 560 MB through apt (mmdebstrap), 2.9 GB on disk. Does
+# DIR is $SWIFT_ROOT, or ~/.cache/aesa-swift, unless named. Needs root; downloads 560 MB through apt (mmdebstrap), 2.6 GB on disk. Does
 # nothing when it is there. test.sh finds it by the same names.
 set -euo pipefail
 case ${1:-} in -*) sed -n '2,5s/^# \?//p' "$0"; exit 2 ;; esac
