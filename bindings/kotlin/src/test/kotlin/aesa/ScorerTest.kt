@@ -44,12 +44,13 @@ class ScorerTest {
 
     @Test
     fun framesComeWithinTheLatency() = AesaScorer(starter).use { scorer ->
-        assertEquals(0.96, scorer.latencySeconds, 0.2)
+        assertEquals(starter.info().windowS, scorer.latencySeconds, 0.2)
         assertNull(scorer.clipSoFar)
         assertEquals(listOf(), scorer.nextFrames())
-        repeat(20) { scorer.accept(ShortArray(1600) { (it * it % 2000).toShort() }) }
+        val seconds = (2 * scorer.latencySeconds).toInt() + 1
+        repeat(10 * seconds) { scorer.accept(ShortArray(1600) { (it * it % 2000).toShort() }) }
         val frames = scorer.nextFrames()
-        assertTrue(frames.isNotEmpty() && frames.last().startS + scorer.latencySeconds >= 2.0 - 0.16)
+        assertTrue(frames.isNotEmpty() && frames.last().startS + scorer.latencySeconds >= seconds - 0.16)
         assertEquals(frames.size.toLong(), scorer.clipSoFar?.numFrames)
         assertEquals(listOf(), scorer.nextFrames())
     }
@@ -187,7 +188,9 @@ class ScorerTest {
             val error = assertFailsWith<AesaException.InvalidArgument>("$rate $channels") { AesaScorer(starter, rate, channels) }
             assertTrue(error.message.orEmpty().isNotBlank())
         }
-        assertFailsWith<AesaException.InvalidArgument> { AesaScorer(starter, 16_000, 1, 6, 6) }
+        val isChunked = starter.info().policy == "chunked"
+        if (isChunked) assertFailsWith<AesaException.InvalidArgument> { AesaScorer(starter, 16_000, 1, 6, 6) }
+        assertFailsWith<AesaException.InvalidArgument> { AesaScorer(starter, 16_000, 1, 1000, 0) }
         assertFailsWith<AesaException.InvalidArgument> { AesaScorer(starter, 16_000, 1, -1, 0) }
         AesaScorer(starter).use { scorer ->
             assertFailsWith<AesaException.InvalidArgument> { scorer.gap(-1) }
