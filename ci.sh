@@ -52,7 +52,7 @@ step "lints"
 cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-c -p aesa-python
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-c -p aesa-python -p aesa-uniffi
 
 step "tests"
 cargo test --release --locked --workspace 2>&1 | tee "$log"
@@ -76,6 +76,12 @@ bash bindings/c/test.sh 2>&1 | tee -a "$log"
 
 step "Python"
 bash bindings/python/test.sh 2>&1 | tee -a "$log"
+
+step "Kotlin on the JVM"
+bash bindings/kotlin/test.sh 2>&1 | tee -a "$log"
+
+step "Swift"
+bash bindings/swift/test.sh 2>&1 | tee -a "$log"
 
 step "firmware on emulated microcontrollers"
 status=0
