@@ -42,4 +42,4 @@ const SILENT_BIN = 3;
 
 /** Natural logarithms of mel energies (16-bit scale) that are drawn as nothing and as the darkest colour. */
 const QUIET = 6;
-const LOUD = 22;
+const LOUD = 24;

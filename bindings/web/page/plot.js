@@ -115,7 +115,7 @@ export class Plot {
   }
 
   #area(width, height) {
-    return { left: 28, right: width - 12, top: 12, bottom: height - 26 };
+    return { left: 28, right: width - 48, top: 12, bottom: height - 26 };
   }
 
   #draw() {
@@ -175,6 +175,12 @@ export class Plot {
       const y = Math.round(this.#y(score, area)) + 0.5;
       line(context, left, y, right, y);
       context.fillText(score, left - 7, y);
+    }
+    context.textAlign = "left";
+    for (const kHz of [0.5, 1, 2, 4, 8]) {
+      const y = bottom - ((mel(1000 * kHz) - mel(20)) / (mel(8000) - mel(20))) * (bottom - top);
+      line(context, right, y, right + 4, y);
+      context.fillText(`${kHz} kHz`, right + 7, y);
     }
     context.textAlign = "center";
     context.textBaseline = "top";
@@ -274,6 +280,11 @@ function coloured(columns, count) {
     }
   }
   return image;
+}
+
+/** HTK's mel scale, which the bins lie on from 20 Hz to 8 kHz. */
+function mel(hz) {
+  return 1127 * Math.log(1 + hz / 700);
 }
 
 /** The least customary step that leaves at most `most` ticks. */

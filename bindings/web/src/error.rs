@@ -52,9 +52,8 @@ impl From<LoadError> for AesaError {
         let kind = match &error {
             LoadError::Native(_) => "model",
             LoadError::Info(_) => "model-info",
-            LoadError::Unsupported => "model-unsupported",
-            // Files are JavaScript's to read.
-            _ => "internal",
+            // Bytes of something else; files are JavaScript's to read.
+            _ => "model-unsupported",
         };
         Self::of(kind, error)
     }
