@@ -7,33 +7,42 @@ use crate::parts::padded;
 /// The first 4 numbers, or as many as there are; the other lanes are 0.
 #[inline(always)]
 pub(super) fn load_f32(x: &[f32]) -> v128 {
-    let [a, b, c, d] = padded::<f32, 4>(x);
-    f32x4(a, b, c, d)
+    let x = padded::<f32, 4>(x);
+    // SAFETY: the array is as large as the register.
+    unsafe { v128_load(x.as_ptr().cast()) }
 }
 
 /// The first 8 numbers, or as many as there are; the other lanes are 0.
 #[inline(always)]
 pub(super) fn load_i16(x: &[i16]) -> v128 {
-    let [a, b, c, d, e, f, g, h] = padded::<i16, 8>(x);
-    i16x8(a, b, c, d, e, f, g, h)
+    let x = padded::<i16, 8>(x);
+    // SAFETY: the array is as large as the register.
+    unsafe { v128_load(x.as_ptr().cast()) }
 }
 
 /// The first 8 numbers, or as many as there are, in 16 bits; the other lanes are 0.
 #[inline(always)]
 pub(super) fn load_i8(x: &[i8]) -> v128 {
-    let low = u64::from_le_bytes(padded::<i8, 8>(x).map(i8::cast_unsigned));
-    i16x8_extend_low_i8x16(u64x2(low, 0))
+    let x = padded::<i8, 8>(x);
+    // SAFETY: the array holds the eight bytes that are read.
+    unsafe { i16x8_load_extend_i8x8(x.as_ptr()) }
+}
+
+/// The four lanes.
+#[inline(always)]
+pub(super) fn to_array(x: v128) -> [i32; 4] {
+    let mut lanes = [0; 4];
+    // SAFETY: the array is as large as the register.
+    unsafe { v128_store(lanes.as_mut_ptr().cast(), x) };
+    lanes
 }
 
 /// Stores as many numbers as there is room for.
 #[inline(always)]
 pub(super) fn store_f32(x: &mut [f32], values: v128) {
-    let lanes = [
-        f32x4_extract_lane::<0>(values),
-        f32x4_extract_lane::<1>(values),
-        f32x4_extract_lane::<2>(values),
-        f32x4_extract_lane::<3>(values),
-    ];
+    let mut lanes = [0.0; 4];
+    // SAFETY: the array is as large as the register.
+    unsafe { v128_store(lanes.as_mut_ptr().cast(), values) };
     match x.first_chunk_mut::<4>() {
         Some(x) => *x = lanes,
         None => x.iter_mut().zip(lanes).for_each(|(x, value)| *x = value),
