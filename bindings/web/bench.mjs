@@ -2,17 +2,19 @@
 /**
  * bench.mjs [--node] [--chromium] [FOLDER...]: seconds of audio per second that the starter model scores, by packages that build.sh made
  * (target/web/aesa and, where it is there, target/web/aesa-scalar), in Node and in Chromium's worker; both unless one is named.
+ * Chromium is driven by what `npm ci` puts into tests/node_modules.
  *
  * Each package in turn scores six seconds of a made-up sound, again and again, in pieces of 20 ms; the fastest and the median of all
  * rounds are printed. On a shared machine the fastest is the one that nobody interrupted. Every round's scores are compared with the
  * first's of the first package: a build that computes something else is an error.
  */
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import os from "node:os";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
 
-import { root, target } from "./tests/clips.mjs";
+import { target } from "./tests/clips.mjs";
 import { serve } from "./tests/server.mjs";
 
 /** In a worker or in Node: `{ times, scores }` of `rounds` rounds, milliseconds. Stands alone: it is sent to the browser as text. */
@@ -50,7 +52,7 @@ async function inNode(folder, ...rest) {
 }
 
 async function chromium(folders) {
-  const { default: puppeteer } = await import("puppeteer-core").catch(() => import(pathToFileURL(`${root}bindings/web/tests/node_modules/puppeteer-core/lib/esm/puppeteer/puppeteer-core.js`)));
+  const { default: puppeteer } = await import(pathToFileURL(createRequire(new URL("tests/", import.meta.url)).resolve("puppeteer-core")));
   const server = await serve({ ...Object.fromEntries(folders.map((folder, i) => [`/${i}/`, folder])), "/": `${target}/site` });
   const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
   const page = await browser.newPage();

@@ -2,7 +2,7 @@
 # test.sh: builds the npm package and the page, and tests them in Node and in headless Chromium.
 #
 # Fetches what is missing: Rust's target wasm32-unknown-unknown (rustup), Chromium (apt-get; CHROMIUM=PATH names another), puppeteer-core
-# and typescript (npm). Without Node 20 nothing can run, without Chromium the page's tests cannot; both are said as `skipped: REASON`.
+# and typescript (npm). LINT=1 also lints what is compiled for WebAssembly alone. Without Node 20 nothing can run, without Chromium the page's tests cannot; both are said as `skipped: REASON`.
 # Ends with `test result: ... N passed; M failed`.
 set -euo pipefail
 case ${1:-} in -*) sed -n '2,6s/^# \?//p' "$0"; exit 2 ;; esac
@@ -85,6 +85,13 @@ kernel_suite() {
         echo "$(cat $(find "$root/engine/kernels/src" -name '*.rs') | grep -c '#\[test\]') tests, every table against the scalar one"
 }
 
+# What is compiled for WebAssembly alone escapes the workspace's lints.
+lints() {
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128" \
+        cargo clippy --release --locked --manifest-path "$root/Cargo.toml" -p aesa-kernels -p aesa-web \
+        --target wasm32-unknown-unknown --target-dir "$out/simd" -- -D warnings
+}
+
 # The README's block number $2 in the language $1.
 readme_block() {
     awk -v first="\`\`\`$1" -v number="$2" '$0 == first && ++seen == number { on = 1; next } /^```$/ { if (on) exit } on' "$here/README.md"
@@ -128,6 +135,7 @@ install_npm_packages || skip_all "puppeteer-core and typescript cannot be instal
 "$here/build.sh"
 
 check "the kernels' suite as WebAssembly" kernel_suite
+[ -z "${LINT:-}" ] || check "lints" lints
 check "the module's size" is_small
 check "the package is installed" install_package
 check "its types" types_hold

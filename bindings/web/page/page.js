@@ -150,8 +150,8 @@ const answers = {
   scored(scored) {
     show(scored);
     if (scored.soFar) showScores("clip", scored.soFar.scores);
-    const length = clip.duration ? ` of ${clip.duration.toFixed(1)} s` : " s";
-    say(clip.isLive ? `Listening: ${scored.seconds.toFixed(0)} s` : `Scored ${scored.seconds.toFixed(1)}${length} …`);
+    // Screen readers speak each new status: a stream's does not change.
+    say(clip.isLive ? "Listening …" : `Scored ${scored.seconds.toFixed(1)} of ${clip.duration.toFixed(1)} s …`);
     clip.sendNext?.();
   },
 
@@ -205,14 +205,14 @@ function addCard({ axis, name, dash }) {
   return { now, clip };
 }
 
-function say(text) {
-  byId("status").className = "status";
-  byId("status").textContent = text;
+function say(text, className = "status") {
+  const status = byId("status");
+  status.className = className;
+  if (status.textContent !== text) status.textContent = text;
 }
 
 function fail(text) {
-  byId("status").className = "status error";
-  byId("status").textContent = text;
+  say(text, "status error");
 }
 
 /** The file, to be listened to, or nothing. */

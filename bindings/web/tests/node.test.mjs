@@ -143,6 +143,66 @@ test("scorers outlive their model", async () => {
   assertConforms(clip, { ...end, frames: [...frames, ...end.frames] });
 });
 
+/** The starter's weights as a windowed model: its policy is another, in the header and in metadata of the same length. */
+function windowed(windowSteps) {
+  const bytes = Buffer.from(starterBytes);
+  const [numTensors, length] = [bytes.readUInt32LE(24), bytes.readUInt32LE(28)];
+  const [begin, pairs] = [128 + 32 * numTensors, []];
+  for (let at = begin; at < begin + length; ) {
+    const [key, value] = [bytes.readUInt16LE(at), bytes.readUInt16LE(at + 2)];
+    pairs.push([bytes.toString("utf8", at + 4, at + 4 + key), bytes.toString("utf8", at + 4 + key, at + 4 + key + value)]);
+    at += 4 + key + value;
+  }
+  const of = new Map(pairs.filter(([key]) => !["aesa.chunk_steps", "aesa.left_steps"].includes(key)));
+  of.set("aesa.policy", "windowed").set("aesa.window_steps", `${windowSteps}`);
+  const size = () => [...of].reduce((sum, [key, value]) => sum + 4 + key.length + value.length, 0);
+  of.set("aesa.id", "windowed".padEnd("windowed".length + length - size() + of.get("aesa.id").length - "windowed".length, "-"));
+  assert.equal(size(), length);
+  let at = begin;
+  for (const [key, value] of of) {
+    at = bytes.writeUInt16LE(value.length, bytes.writeUInt16LE(key.length, at));
+    at += bytes.write(key + value, at);
+  }
+  [windowSteps, 0, 0, 0].forEach((number, i) => bytes.writeUInt32LE(number, [88, 92, 96, 12][i]));
+  bytes.writeUInt32LE(crc32(bytes), 12);
+  return bytes;
+}
+
+/** IEEE 802.3, bit by bit. */
+function crc32(bytes) {
+  let crc = -1;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+test("a windowed model, and its hops", async () => {
+  const windows = await Aesa.load(windowed(20));
+  assert.deepEqual(windows.info.policy, { name: "windowed", windowSteps: 20 });
+  const [clip, samples] = [clips[2], samplesOf(clips[2])];
+  const of = (options, piece) => {
+    const scorer = new Scorer(windows, clip.sample_rate_hz, clip.num_channels, options);
+    const frames = [];
+    for (let at = 0; at < samples.length; at += piece) frames.push(...scorer.accept(samples.subarray(at, at + piece)));
+    const [live, end] = [frames.length, scorer.finish()];
+    assert.equal(end.numSteps, clip.num_steps);
+    return { live, latency: scorer.latencySamples, frames: [...frames, ...end.frames] };
+  };
+  const [whole, hops] = [of(undefined, samples.length), of({ hopSteps: 2, lookAheadSteps: 1 }, 1000)];
+  assert.deepEqual([whole.live, whole.latency, hops.latency], [0, 20 * 2560 + 240, 3 * 2560 + 240]);
+  assert.ok(hops.live >= clip.num_steps - 3, `${hops.live}`);
+  assert.deepEqual(of({ hopSteps: 20 }, 777).frames, whole.frames);
+  assert.deepEqual(of({ hopSteps: 2, lookAheadSteps: 1 }, samples.length).frames, hops.frames);
+  assert.notDeepEqual(hops.frames, whole.frames);
+  throwsKind(() => new Scorer(windows, 16000, 1, { hopSteps: 0 }), "policy", /hop of 0/);
+  throwsKind(() => new Scorer(windows, 16000, 1, { hopSteps: 20, lookAheadSteps: 1 }), "policy", /look-ahead of 1/);
+  throwsKind(() => new Scorer(windows, 16000, 1, { hopSteps: 1.5 }), "argument", /hopSteps/);
+  throwsKind(() => new Scorer(windows, 16000, 1, { lookAheadSteps: 1 }), "argument", /hopSteps/);
+  await rejectsKind(Aesa.load(windowed(2000)), "model", /./);
+});
+
 test("lost audio is marked", () => {
   const scorer = new Scorer(model, 16000, 1);
   const frames = [...scorer.accept(new Int16Array(32_000)), ...scorer.gap(16_000), ...scorer.accept(new Int16Array(32_000))];
