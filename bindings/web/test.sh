@@ -2,8 +2,8 @@
 # test.sh: builds the npm package and the page, and tests them in Node and in headless Chromium.
 #
 # Fetches what is missing: Rust's target wasm32-unknown-unknown (rustup), Chromium (apt-get; CHROMIUM=PATH names another), puppeteer-core
-# and typescript (npm). LINT=1 also lints what is compiled for WebAssembly alone. Without Node 20 nothing can run, without Chromium the page's tests cannot; both are said as `skipped: REASON`.
-# Ends with `test result: ... N passed; M failed`.
+# and typescript (npm). Without Node 20 nothing can run, without Chromium the page's tests cannot; both are said as `skipped: REASON`.
+# LINT=1 also lints what is compiled for WebAssembly alone. Ends with `test result: ... N passed; M failed`.
 set -euo pipefail
 case ${1:-} in -*) sed -n '2,6s/^# \?//p' "$0"; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)

@@ -117,6 +117,7 @@ async function fetchRecorder() {
 /** The samples go from the audio thread straight to the worker: a busy page loses none. */
 async function record(stream) {
   const context = new AudioContext();
+  await context.resume();
   await context.audioWorklet.addModule(await recorderUrl);
   const recorder = new AudioWorkletNode(context, "recorder", { channelCount: 1, channelCountMode: "explicit" });
   const { port1, port2 } = new MessageChannel();
