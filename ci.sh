@@ -19,6 +19,7 @@ install_packages() {
     command -v python3 >/dev/null || need+=(python3)
     python3 -c 'import pip, venv, ensurepip' 2>/dev/null || need+=(python3-pip python3-venv)
     command -v pkg-config >/dev/null || need+=(pkg-config)
+    command -v node >/dev/null || need+=(nodejs npm)
     command -v valgrind >/dev/null || need+=(valgrind)
     [ ${#need[@]} -gt 0 ] || return 0
     local sudo=()
@@ -82,6 +83,9 @@ bash bindings/kotlin/test.sh 2>&1 | tee -a "$log"
 
 step "Swift"
 bash bindings/swift/test.sh 2>&1 | tee -a "$log"
+
+step "web"
+LINT=1 bash bindings/web/test.sh 2>&1 | tee -a "$log"
 
 step "firmware on emulated microcontrollers"
 status=0

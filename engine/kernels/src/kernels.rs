@@ -64,7 +64,13 @@ impl Kernels {
         let tables = crate::x86_64::supported();
         #[cfg(target_arch = "aarch64")]
         let tables = crate::aarch64::supported();
-        #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        let tables = crate::wasm32::supported();
+        #[cfg(not(any(
+            target_arch = "aarch64",
+            target_arch = "x86_64",
+            all(target_arch = "wasm32", target_feature = "simd128")
+        )))]
         let tables: [Option<&'static Self>; 0] = [];
         tables.into_iter().flatten().chain(core::iter::once(Self::SCALAR))
     }

@@ -10,7 +10,7 @@
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
 //!
 //!  kernels.rs     the table of all these functions for one instruction set
-//!  x86_64/        AVX-512 VNNI, AVX2;   aarch64/  NEON, its dot products
+//!  x86_64/        AVX-512 VNNI, AVX2;   aarch64/  NEON, its dot products;   wasm32/  simd128
 //! ```
 //!
 //! The functions of the first modules are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of
@@ -32,10 +32,16 @@ pub mod lstm;
 pub mod math;
 pub mod matrix;
 pub mod norm;
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg(any(
+    target_arch = "aarch64",
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod parts;
 #[cfg(test)]
 mod suite;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm32;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

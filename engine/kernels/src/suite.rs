@@ -290,4 +290,6 @@ fn the_scalar_table_is_the_last_resort() {
     assert_eq!(std::is_x86_feature_detected!("avx2"), names.contains(&"AVX2"), "{names:?}");
     #[cfg(target_arch = "aarch64")]
     assert!(names.contains(&"NEON"), "{names:?}");
+    #[cfg(target_arch = "wasm32")]
+    assert_eq!(cfg!(target_feature = "simd128"), names.contains(&"simd128"), "{names:?}");
 }
