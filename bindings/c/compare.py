@@ -1,7 +1,7 @@
 """compare.py EXPECTED.jsonl ACTUAL: the scores that `aesa score --frames --format jsonl` gave, and those that the examples print.
 compare.py EXPECTED.json ACTUAL CLIP: those of a clip in tests/conformance/expected.json instead.
 
-Prints the largest difference; fails if it is above 1e-6 (the file's own tolerance), or a frame is missing.
+Prints the largest difference; fails if it is above 1e-6 (the clip's own tolerance), or a frame is missing.
 """
 
 import json
@@ -24,7 +24,7 @@ def of_conformance(path, clip):
         document = json.load(file)
     found = next(c for c in document["clips"] if c["file"] == clip)
     frames = [(f"{0.16 * index:.2f}", scores) for index, scores in enumerate(found["frames"])]
-    return [*frames, ("clip", found["clip"])], document["tolerance"]
+    return [*frames, ("clip", found["clip"])], found["tolerance"]
 
 
 def main(expected_path, actual_path, *clip):

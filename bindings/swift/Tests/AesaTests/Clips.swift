@@ -10,7 +10,6 @@ let starter = try! Model.starter()
 
 /// What tests/conformance/expected.json holds.
 struct Expected: Decodable {
-    let tolerance: Float
     let clips: [ExpectedClip]
 }
 
@@ -25,6 +24,7 @@ struct ExpectedClip: Decodable, Sendable {
     let sample_rate_hz: Int
     let num_channels: Int
     let num_steps: Int
+    let tolerance: Float
     let clip: [Float]
     let frames: [[Float]]
 
@@ -61,8 +61,6 @@ struct ExpectedClip: Decodable, Sendable {
         }
     }
 }
-
-private let tolerance = expected.tolerance
 
 extension AesaScorer {
     /// Scores a clip, handed over in pieces of 1000 values.

@@ -14,7 +14,7 @@ val root = File(System.getProperty("aesa.root"))
 val starter: Model by lazy { Model.starter() }
 
 /** What tests/conformance/expected.json holds. */
-class Expected(val tolerance: Double, val clips: List<ExpectedClip>)
+class Expected(val clips: List<ExpectedClip>)
 
 @Suppress("PropertyName") // The file's own names.
 class ExpectedClip(
@@ -22,6 +22,7 @@ class ExpectedClip(
     val sample_rate_hz: Int,
     val num_channels: Int,
     val num_steps: Int,
+    val tolerance: Double,
     val clip: List<Double>,
     val frames: List<List<Double>>,
 ) {
@@ -66,16 +67,16 @@ fun ShortArray.toBytes() = ByteArray(2 * size) { (this[it / 2].toInt() shr 8 * (
 
 fun ShortArray.toFloats() = FloatArray(size) { this[it] / 32_768f }
 
-fun assertScored(expected: ExpectedClip, tolerance: Double, actual: Scored) {
+fun assertScored(expected: ExpectedClip, actual: Scored) {
     assertEquals(expected.num_steps, actual.frames.size, expected.file)
     assertEquals(expected.num_steps.toLong(), actual.clip.numFrames, expected.file)
     actual.frames.forEachIndexed { index, frame ->
         assertEquals(0.16 * index, frame.startS, 1e-9)
         assertEquals(0.16, frame.durationS, 1e-9)
         assertTrue(!frame.hasGap && !frame.isLost)
-        assertNear(expected.frames[index], frame.scores, tolerance, "${expected.file}, frame $index")
+        assertNear(expected.frames[index], frame.scores, expected.tolerance, "${expected.file}, frame $index")
     }
-    assertNear(expected.clip, actual.clip.scores, tolerance, expected.file)
+    assertNear(expected.clip, actual.clip.scores, expected.tolerance, expected.file)
 }
 
 private fun assertNear(expected: List<Double>, actual: Scores, tolerance: Double, what: String) {

@@ -26,7 +26,7 @@ class FramesTest {
             // Collecting again begins again.
             repeat(2) {
                 val frames = scorer.frames(chunks).toList()
-                assertScored(clip, expected.tolerance, Scored(frames, scorer.clipSoFar!!))
+                assertScored(clip, Scored(frames, scorer.clipSoFar!!))
             }
             val first = scorer.frames(chunks).toList()
             assertEquals(first, scorer.frames(chunks.map { it.toFloats() }).toList())

@@ -18,9 +18,9 @@ class ScorerTest {
         assertTrue(expected.clips.size >= 4)
         for (clip in expected.clips) clip.scorer().use { scorer ->
             scorer.accept(clip.samples)
-            assertScored(clip, expected.tolerance, scorer.end())
+            assertScored(clip, scorer.end())
             scorer.reset()
-            assertScored(clip, expected.tolerance, scorer.scoreInPieces(clip.samples))
+            assertScored(clip, scorer.scoreInPieces(clip.samples))
         }
     }
 
@@ -60,7 +60,7 @@ class ScorerTest {
         val model = Model.starter()
         val scorer = AesaScorer(model, clip.sample_rate_hz, clip.num_channels)
         model.close()
-        scorer.use { assertScored(clip, expected.tolerance, it.scoreInPieces(clip.samples)) }
+        scorer.use { assertScored(clip, it.scoreInPieces(clip.samples)) }
     }
 
     @Test
@@ -147,7 +147,7 @@ class ScorerTest {
         assertEquals(3, direct.remaining())
         scorer.accept(ShortArray(0))
         scorer.accept(clip.samples, 20_000)
-        assertScored(clip, expected.tolerance, scorer.end())
+        assertScored(clip, scorer.end())
     }
 
     @Test
