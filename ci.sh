@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 root=$PWD
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+aarch64_log=$(mktemp)
+trap 'rm -f "$log" "$aarch64_log"; kill $(jobs -p) 2>/dev/null || true' EXIT
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
@@ -21,6 +22,8 @@ install_packages() {
     command -v pkg-config >/dev/null || need+=(pkg-config)
     command -v node >/dev/null || need+=(nodejs npm)
     command -v valgrind >/dev/null || need+=(valgrind)
+    command -v aarch64-linux-gnu-gcc >/dev/null || need+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+    command -v qemu-aarch64-static >/dev/null || need+=(qemu-user-static)
     [ ${#need[@]} -gt 0 ] || return 0
     local sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)
@@ -40,6 +43,11 @@ fi
 step "the core builds without std, with and without an allocator"
 cargo build --release --locked -p aesa -p aesa-kernels --no-default-features
 cargo build --release --locked -p aesa --no-default-features --features alloc
+
+step "aarch64 under qemu, beside the rest"
+# The published size takes five minutes there.
+CPUS=cortex-a76 cross/run.sh aarch64-unknown-linux-gnu -- --skip base_sized > "$aarch64_log" 2>&1 &
+aarch64=$!
 
 step "libtorch"
 bash trainer/setup-libtorch.sh
@@ -95,6 +103,10 @@ case $status in
     3) echo "skipped: QEMU cannot be installed here" ;;
     *) exit "$status" ;;
 esac
+
+step "aarch64 under qemu"
+wait "$aarch64" || { tail -n 200 "$aarch64_log"; exit 1; }
+tee -a "$log" < "$aarch64_log" | grep '^test result'
 
 step "done"
 awk -v extra="$python_passed" '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed + extra, failed }' "$log"

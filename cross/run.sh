@@ -30,7 +30,7 @@ if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
 fi
 rustup target add "$target"
 
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cross}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cross  # of its own: the same folder would make builds wait for each other
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER=$runner
