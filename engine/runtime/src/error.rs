@@ -35,8 +35,7 @@ pub enum LoadError {
     /// The bytes are no ONNX model, or none of aesa's.
     #[cfg(feature = "tract")]
     Tract(TractError),
-    /// The bytes are no `model.aesa`, and nothing else runs here.
-    #[cfg(not(feature = "tract"))]
+    /// The bytes are no `model.aesa`, and nothing else runs here: the feature `tract` is off.
     Unsupported,
 }
 
@@ -52,7 +51,6 @@ impl fmt::Display for LoadError {
             Self::Info(error) => error.fmt(f),
             #[cfg(feature = "tract")]
             Self::Tract(error) => error.fmt(f),
-            #[cfg(not(feature = "tract"))]
             Self::Unsupported => f.write_str("not a model.aesa; this build has no support for other models"),
         }
     }
@@ -67,7 +65,6 @@ impl Error for LoadError {
             Self::Info(error) => Some(error),
             #[cfg(feature = "tract")]
             Self::Tract(error) => Some(error),
-            #[cfg(not(feature = "tract"))]
             Self::Unsupported => None,
         }
     }
