@@ -19,6 +19,18 @@ struct Expected {
 /// f32 arithmetic in another order (another instruction set) moves a score of 0 to 10 by about 1e-5.
 const TOLERANCE: f64 = 1e-4;
 
+/// The clips are resampled, and the resampler's FFT rounds as the processor's registers are wide, which an all but empty band's logarithm
+/// shows: up to 0.003 on an emulated Cortex-A76. The scores were written on a processor with AVX.
+const TOLERANCE_ELSEWHERE: f64 = 0.02;
+
+fn tolerance() -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx") && std::arch::is_x86_feature_detected!("fma") {
+        return TOLERANCE;
+    }
+    TOLERANCE_ELSEWHERE
+}
+
 fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
     let folder = project("models/starter/golden");
     let text = std::fs::read_to_string(folder.join(file)).expect("the scores are there");
@@ -35,7 +47,7 @@ fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
             ];
             for (actual, expected) in pairs {
                 assert!(
-                    (f64::from(actual) - expected).abs() < TOLERANCE,
+                    (f64::from(actual) - expected).abs() < tolerance(),
                     "{name} {axis}: {actual}, not {expected}"
                 );
             }
