@@ -18,7 +18,7 @@
 //! let mut scorer = ModelScorer::new(model, AudioSpec { sample_rate_hz: 44_100, num_channels: 2 })?;
 //! scorer.accept(&[0i16; 88_200])?;
 //! while let Some(frame) = scorer.next_frame() {
-//!     println!("{:.2} s: {:?}", frame.start_s, frame.scores);
+//!     println!("{:.2} s: {:?}", frame.start_s(), frame.scores);
 //! }
 //! println!("{:?}", scorer.finish()?.scores);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
