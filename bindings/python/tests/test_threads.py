@@ -1,6 +1,7 @@
 """Threads and signals: the GIL is released, and ctrl-C gets through."""
 
 import _thread
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,14 @@ import numpy as np
 import pytest
 
 import aesa
+
+
+@pytest.fixture(autouse=True)
+def interrupts_are_exceptions():
+    """Python leaves ctrl-C alone where it was ignored at its start, as in a script's background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_one_scorer_in_many_threads(scorer, speech, music):
