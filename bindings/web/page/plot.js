@@ -115,7 +115,7 @@ export class Plot {
   }
 
   #area(width, height) {
-    return { left: 28, right: width - 56, top: 12, bottom: height - 26 };
+    return { left: 28, right: width - 64, top: 12, bottom: height - 26 };
   }
 
   #draw() {
