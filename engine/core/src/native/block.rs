@@ -6,7 +6,7 @@ use aesa_kernels::{Kernels, Matrix, MatrixMut};
 use super::cache::Past;
 use super::error::ModelError;
 use super::format::Kind;
-use super::linear::{Linear, ROW_TILE};
+use super::linear::Linear;
 use super::memory::Parts;
 use super::shape::Shape;
 use super::table::{Norm, Table};
@@ -77,8 +77,9 @@ impl<'a> Block<'a> {
         for head in 0..shape.heads {
             self.attend(shape, head, &mut qkv, bias, past, parts);
         }
-        for first in (0..num_tokens).step_by(ROW_TILE) {
-            let rows = first..(first + ROW_TILE).min(num_tokens);
+        let tile_rows = shape.row_tile();
+        for first in (0..num_tokens).step_by(tile_rows) {
+            let rows = first..(first + tile_rows).min(num_tokens);
             let attended = qkv.view().columns(0..shape.width).rows(rows.clone());
             self.feed_forward(shape, &mut x.rows_mut(rows), attended, parts);
         }
@@ -89,8 +90,9 @@ impl<'a> Block<'a> {
         if !shape.norm_first {
             return self.qkv.forward(x.view(), qkv, scratch.quantised);
         }
-        for first in (0..x.num_rows()).step_by(ROW_TILE) {
-            let rows = first..(first + ROW_TILE).min(x.num_rows());
+        let tile_rows = shape.row_tile();
+        for first in (0..x.num_rows()).step_by(tile_rows) {
+            let rows = first..(first + tile_rows).min(x.num_rows());
             let mut tile = MatrixMut::new(&mut scratch.tile[..rows.len() * shape.width], shape.width);
             for i in rows.clone() {
                 let row = tile.row_mut(i - first);

@@ -20,7 +20,7 @@ pub(crate) struct Linear<'a> {
 }
 
 impl Linear<'_> {
-    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds at least [`ROW_TILE`] rows of inputs. As many rows as
+    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds at least [`Shape::row_tile`](super::shape::Shape::row_tile) rows of inputs. As many rows as
     /// it holds are multiplied at a time.
     pub(crate) fn forward(&self, x: Matrix<'_>, y: &mut MatrixMut<'_>, quantised: &mut [i16]) {
         let weights = match self.weights {
@@ -46,6 +46,3 @@ impl Linear<'_> {
         self.forward(Matrix::new(x, inputs), &mut MatrixMut::new(y, outputs), quantised);
     }
 }
-
-/// Rows that pass through a block's feed-forward part at a time; the longest rows that are quantised at a time.
-pub(crate) const ROW_TILE: usize = 16;

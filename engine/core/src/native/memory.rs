@@ -4,7 +4,6 @@ use super::blstm::Blstm;
 use super::branch::Branch;
 use super::cache::Cache;
 use super::error::ModelError;
-use super::linear::ROW_TILE;
 use super::patch::PatchEmbedding;
 use super::position::PositionConv;
 use super::shape::Shape;
@@ -52,7 +51,7 @@ impl Layout {
         let branch_cache = cache(left * (shape.shared + shape.branch_heads) as u64);
         let head_dim = shape.head_dim().max(shape.branch_head_dim()) as u64;
         let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared];
-        let longest_input = longest_input.into_iter().max().unwrap_or(0) * ROW_TILE;
+        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.row_tile();
         let layout = Self {
             frames: FRAMES_PER_STEP * NUM_MEL_BINS,
             tokens: n((shape.conv_context() as u64 + chunk) * width)?,
@@ -66,8 +65,8 @@ impl Layout {
             keys: n(head_dim * keys)?,
             values: n(head_dim * keys)?,
             scores: n(QUERY_TILE as u64 * keys)?,
-            tile: ROW_TILE * shape.width,
-            ffn: ROW_TILE * shape.ffn,
+            tile: shape.row_tile() * shape.width,
+            ffn: shape.row_tile() * shape.ffn,
             // Two 16-bit numbers in one.
             quantised: longest_input.max(PositionConv::signal_len(shape)).div_ceil(2),
         };
@@ -165,9 +164,9 @@ pub(crate) struct Parts<'a> {
     pub(crate) values: &'a mut [f32],
     /// `[QUERY_TILE, keys]`
     pub(crate) scores: &'a mut [f32],
-    /// `[ROW_TILE, width]`
+    /// `[row_tile, width]`
     pub(crate) tile: &'a mut [f32],
-    /// `[ROW_TILE, ffn]`
+    /// `[row_tile, ffn]`
     pub(crate) ffn: &'a mut [f32],
     /// Quantised rows, or the convolution's quantised signal.
     pub(crate) quantised: &'a mut [i16],

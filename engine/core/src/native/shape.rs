@@ -34,6 +34,9 @@ pub(crate) struct Shape {
     pub(crate) left_chunks: usize,
 }
 
+/// The widest network that is narrow: its largest weights, int8, fit into a small second cache.
+const NARROW: usize = 256;
+
 impl Shape {
     /// # Errors
     /// [`ModelError::Sizes`] with the first rule that does not hold.
@@ -75,6 +78,12 @@ impl Shape {
             chunk_tokens: steps * TOKENS_PER_STEP,
             left_chunks,
         })
+    }
+
+    /// Rows that pass through a block's feed-forward part at a time; the longest rows that are quantised at a time. Wide
+    /// weights do not stay in a near cache: more rows for each time that they are read. Small devices have small models.
+    pub(crate) fn row_tile(&self) -> usize {
+        if self.width > NARROW { 64 } else { 16 }
     }
 
     pub(crate) fn head_dim(&self) -> usize {
