@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""The same network on the same ten seconds of audio in aesa and in other runtimes, in turns.
+
+usage: run.py [starter|base] [--threads N] [--rounds N] [--only NAME...]
+
+Runtimes, each a process of its own that is asked for one window at a time, all once per round:
+  native f32, native int8   model.aesa in aesa's own engine
+  tract f32                 the exported ONNX file in tract, as aesa runs it
+  onnxruntime f32           the same file, all graph optimisations
+  onnxruntime int8          after its own dynamic quantisation (per channel), all graph optimisations
+  rten f32, rten int8       the same two files
+
+Weights are random: they change no time. aesa scores a window on one thread; with --threads 2 and more its lines are left out.
+Prints medians, ratios to onnxruntime of the same kind, time until the first window was scored, peak memory, and how far the scores are
+from onnxruntime's in f32. Needs Rust and Python's venv; fetches onnxruntime into target/peers.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+WORK = ROOT / "target" / "peers"
+PYTHON = WORK / "python" / "bin" / "python"
+CLIP = ROOT / "models" / "starter" / "golden" / "speech.flac"
+
+
+def prepare(size):
+    """Builds the Rust side, fetches onnxruntime, writes the models."""
+    subprocess.run(["cargo", "build", "--release", "--locked", "--target-dir", WORK / "cargo"], cwd=HERE, check=True)
+    if not PYTHON.exists():
+        subprocess.run([sys.executable, "-m", "venv", WORK / "python"], check=True)
+    pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
+    subprocess.run(pip, check=True)
+    folder = WORK / size
+    folder.mkdir(exist_ok=True)
+    subprocess.run([worker(), "make", size, CLIP, folder], check=True)
+    subprocess.run([PYTHON, __file__, "--quantise", folder], check=True, stderr=subprocess.DEVNULL)
+    return folder
+
+
+def worker():
+    return WORK / "cargo" / "release" / "aesa-peers"
+
+
+def quantise(folder):
+    """f32.onnx as onnxruntime's own tool makes it int8. Run in the environment that has it."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = folder / "prepared.onnx"
+    quant_pre_process(folder / "f32.onnx", prepared, skip_symbolic_shape=True)
+    quantize_dynamic(prepared, folder / "ort-int8.onnx", per_channel=True, weight_type=QuantType.QInt8)
+    prepared.unlink()
+    # rten reads lists of numbers only as Python's protobuf writes them.
+    onnx.save(onnx.load(folder / "f32.onnx"), folder / "rten-f32.onnx")
+
+
+def serve_onnxruntime(model, features, threads):
+    """The protocol of src/main.rs, for onnxruntime."""
+    start = time.perf_counter()
+    import numpy
+    import onnxruntime
+
+    imported = time.perf_counter()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    fbank = numpy.fromfile(features, numpy.float32).reshape(1, -1, 128)
+    run = lambda: session.run(["frame_scores"], {"fbank": fbank})[0]
+    scores = run()
+    # Python's own start and imports are not the runtime's.
+    print(json.dumps({"load_ms": 1e3 * (time.perf_counter() - imported), "import_ms": 1e3 * (imported - start)}), flush=True)
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        start = time.perf_counter()
+        scores = run()
+        print(json.dumps({"ms": 1e3 * (time.perf_counter() - start)}), flush=True)
+    with open("/proc/self/status", encoding="ascii") as status:
+        kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    print(json.dumps({"peak_rss_bytes": 1024 * kib, "scores": scores.flatten().tolist()}), flush=True)
+
+
+class Peer:
+    """One runtime with one model."""
+
+    def __init__(self, name, command, threads):
+        environment = {**os.environ, "RTEN_NUM_THREADS": str(threads)}
+        self.name = name
+        self.times = []
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.load_ms = self.read()["load_ms"]
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.name} ended with code {self.process.wait()}")
+        return json.loads(line)
+
+    def ask(self, word):
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def run(self):
+        self.times.append(self.ask("run")["ms"])
+
+    def end(self):
+        answer = self.ask("end")
+        self.process.wait()
+        self.peak_mib = answer["peak_rss_bytes"] / 2**20
+        self.scores = answer["scores"]
+
+    @property
+    def median(self):
+        return statistics.median(self.times)
+
+
+def commands(folder, threads):
+    """Command lines by name."""
+    features = folder / "features.f32"
+    rust = lambda runtime, model: [worker(), "run", runtime, folder / model, features, "--threads", str(threads)]
+    ort = lambda model: [PYTHON, __file__, "--serve", folder / model, features, "--threads", str(threads)]
+    own = {
+        "native f32": rust("aesa", "f32.aesa"),
+        "native int8": rust("aesa", "int8.aesa"),
+        "tract f32": rust("aesa", "f32.onnx"),
+    }
+    others = {
+        "onnxruntime f32": ort("f32.onnx"),
+        "onnxruntime int8": ort("ort-int8.onnx"),
+        "rten f32": rust("rten", "rten-f32.onnx"),
+        "rten int8": rust("rten", "ort-int8.onnx"),
+    }
+    return {**(own if threads == 1 else {}), **others}
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
+    return f"{model}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} at the end"
+
+
+def report(size, threads, rounds, peers):
+    by_name = {peer.name: peer for peer in peers}
+    exact = by_name.get("onnxruntime f32")
+    print(f"\n{size}, 10 s of audio, {threads} thread(s), median of {rounds} rounds in turns; {machine()}\n")
+    print("| runtime | ms | fastest | against onnxruntime | ready after, ms | peak memory, MiB | from onnxruntime f32 |")
+    print("|---|---|---|---|---|---|---|")
+    for peer in peers:
+        base = by_name.get(f"onnxruntime {peer.name.split()[-1]}")
+        ratio = f"{peer.median / base.median:.2f}" if base else ""
+        apart = f"{max(abs(a - b) for a, b in zip(exact.scores, peer.scores, strict=True)):.1e}" if exact else ""
+        print(f"| {peer.name} | {peer.median:.1f} | {min(peer.times):.1f} | {ratio} | {peer.load_ms:.0f} | {peer.peak_mib:.0f} | {apart} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("size", nargs="?", choices=["starter", "base"], default="starter")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help='for example "native int8" "onnxruntime int8"')
+    parser.add_argument("--quantise", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", type=Path, nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.quantise:
+        return quantise(arguments.quantise)
+    if arguments.serve:
+        return serve_onnxruntime(*map(str, arguments.serve), arguments.threads)
+    folder = prepare(arguments.size)
+    known = commands(folder, arguments.threads)
+    names = arguments.only or list(known)
+    if set(names) - set(known):
+        sys.exit(f"unknown: {sorted(set(names) - set(known))}; there are {sorted(known)}")
+    peers = [Peer(name, known[name], arguments.threads) for name in names]
+    for number in range(arguments.rounds):
+        # Whoever comes after another finds that one's heat and caches: the order goes round.
+        for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
+            peer.run()
+    for peer in peers:
+        peer.end()
+    report(arguments.size, arguments.threads, arguments.rounds, peers)
+
+
+if __name__ == "__main__":
+    main()
