@@ -46,7 +46,7 @@ cargo build --release --locked -p aesa --no-default-features --features alloc
 
 step "aarch64 under qemu, beside the rest"
 # The published size takes five minutes there.
-CPUS=cortex-a76 cross/run.sh aarch64-unknown-linux-gnu -- --skip base_sized > "$aarch64_log" 2>&1 &
+CPUS=cortex-a76 bash cross/run.sh aarch64-unknown-linux-gnu -- --skip base_sized > "$aarch64_log" 2>&1 &
 aarch64=$!
 
 step "libtorch"
