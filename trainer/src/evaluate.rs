@@ -124,7 +124,10 @@ impl Model {
 ///
 /// # Errors
 /// Where the network fails.
-pub fn frame_scores(session: &mut TractSession, features: &[f32]) -> Result<Vec<Scores>> {
+pub fn frame_scores<N>(session: &mut N, features: &[f32]) -> Result<Vec<Scores>>
+where
+    N: Network<Error: Send + Sync + 'static>,
+{
     let step = FRAMES_PER_STEP * NUM_MEL_BINS;
     let mut scores = vec![Scores::default(); features.len() / step];
     let max_steps = session.info().policy.max_steps();

@@ -5,10 +5,9 @@ use std::path::Path;
 use aesa::encoder::TOKENS_PER_STEP;
 use aesa::fbank::{NUM_MEL_BINS, normalised_fbank};
 use aesa::model::{Labels, ModelInfo};
-use aesa::native::{AlignedBytes, Model};
 use aesa::score::{FRAMES_PER_STEP, Scores};
 use aesa_export::{ExportOptions, Storage, Tensors, write_aesa, write_onnx_with};
-use aesa_tract::TractModel;
+use aesa_runtime::{Engine, Model};
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -30,6 +29,15 @@ const MAX_MEAN_DIFFERENCE: f32 = 0.05;
 
 /// What int8 may change on real clips at most.
 const MAX_DIFFERENCE: f32 = 0.2;
+
+/// A model file's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// ONNX, for tract or any other runtime.
+    Onnx,
+    /// `model.aesa`, for the native engine.
+    Aesa,
+}
 
 /// What an export found.
 #[derive(Clone, Copy, Debug)]
@@ -55,78 +63,63 @@ pub struct Difference {
     pub max: f32,
 }
 
-/// Writes a run's best weights as ONNX, for windows or for chunk after chunk, and checks the file as tract runs it.
+/// Writes a run's best weights, for windows or for chunk after chunk, and checks the file as the runtime that will use it runs it: tract
+/// ONNX, the native engine a `model.aesa`.
 ///
 /// In f32, the frame and clip scores of `more_clips` (16 kHz mono) and of built-in clips (10 s of tones and noise, a short one,
 /// silence) must equal libtorch's within [`PARITY_TOLERANCE`]; stored as asked they must be within docs/SPEC.md's bounds,
 /// "Quantisation", of those on `more_clips`. The file is there only if they are.
 ///
 /// # Errors
-/// Where the run cannot be read, the file cannot be written, or the scores differ.
+/// Where the run cannot be read, the format does not know the storage, the file cannot be written, or the scores differ.
 pub fn export(
     run: &RunFolder,
     out: &Path,
-    more_clips: &[Vec<f32>],
+    format: Format,
     storage: Storage,
     chunks: Option<Chunking>,
+    more_clips: &[Vec<f32>],
 ) -> Result<Report> {
     let (config, net, tensors) = (run.config()?, run.network()?, tensors(run)?);
     let info = in_chunks(model_info(run)?, chunks);
-    let write = |storage| {
-        let options = ExportOptions { storage, ..ExportOptions::default() };
-        write_onnx_with(&config.model, &tensors, &info, &options)
+    let write = |storage| match format {
+        Format::Onnx => {
+            let options = ExportOptions { storage, ..ExportOptions::default() };
+            write_onnx_with(&config.model, &tensors, &info, &options)
+        }
+        Format::Aesa => write_aesa(&config.model, &tensors, &info, storage),
     };
-    let (exact, file) = (write(Storage::F32)?, write(storage)?);
-    let (exact, model) = (TractModel::from_bytes(&exact)?, TractModel::from_bytes(&file)?);
-    let scores = |model: &TractModel, features: &[f32]| frame_scores(&mut model.session(), features);
+    let file = write(storage)?;
+    let model = Model::from_bytes(&file)?;
+    let exact = match storage {
+        Storage::F32 => None,
+        _ => Some(Model::from_bytes(&write(Storage::F32)?)?),
+    };
     let policy = Policy::new(chunks, config.window_steps);
-    let parity = check(&net, |features| scores(&exact, features), more_clips, policy)?;
-    let [storage, real] = stored(|f| scores(&exact, f), |f| scores(&model, f), more_clips)?;
+    let parity = check(&net, exact.as_ref().unwrap_or(&model), more_clips, policy)?;
+    let [storage, real] = match &exact {
+        Some(exact) => stored(exact, &model, more_clips)?,
+        None => [Difference::default(); 2],
+    };
     weights::replace(out, |path| Ok(std::fs::write(path, &file)?))?;
-    Ok(Report { parity, storage, real, num_bytes: file.len(), memory: None })
-}
-
-/// As [`export`], a `model.aesa`, checked as the native engine runs it.
-///
-/// # Errors
-/// As [`export`].
-pub fn export_aesa(
-    run: &RunFolder,
-    out: &Path,
-    more_clips: &[Vec<f32>],
-    storage: Storage,
-    chunks: Option<Chunking>,
-) -> Result<Report> {
-    let (config, net, tensors) = (run.config()?, run.network()?, tensors(run)?);
-    let info = in_chunks(model_info(run)?, chunks);
-    let write = |storage| {
-        let bytes = write_aesa(&config.model, &tensors, &info, storage)?;
-        Ok::<_, aesa_export::ExportError>(AlignedBytes::from(bytes.as_slice()))
+    let memory = match model.engine() {
+        Engine::Native(model) => Some(model.memory_required()),
+        Engine::Tract(_) => None,
     };
-    let (exact, file) = (write(Storage::F32)?, write(storage)?);
-    let (exact, model) = (Model::from_bytes(&exact)?, Model::from_bytes(&file)?);
-    let policy = Policy::new(chunks, config.window_steps);
-    let parity = check(&net, |features| native_scores(&exact, features), more_clips, policy)?;
-    let [storage, real] = stored(|f| native_scores(&exact, f), |f| native_scores(&model, f), more_clips)?;
-    weights::replace(out, |path| Ok(std::fs::write(path, &*file)?))?;
-    Ok(Report { parity, storage, real, num_bytes: file.len(), memory: Some(model.memory_required()) })
+    Ok(Report { parity, storage, real, num_bytes: file.len(), memory })
 }
 
 /// What storing the weights changes: on all clips, and on those beside the built-in ones.
 ///
 /// # Errors
 /// Where that is beyond docs/SPEC.md's bounds, or a clip cannot be scored.
-fn stored(
-    mut exact: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
-    mut stored: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
-    more_clips: &[Vec<f32>],
-) -> Result<[Difference; 2]> {
+fn stored(exact: &Model, stored: &Model, more_clips: &[Vec<f32>]) -> Result<[Difference; 2]> {
     let (mut all, mut real) = (Vec::new(), Vec::new());
     let built_in = built_in_clips();
     for (n, clip) in built_in.iter().chain(more_clips).enumerate() {
         let features = normalised_fbank(clip);
-        let features = &features[..features.len() / STEP_VALUES * STEP_VALUES];
-        let pairs = exact(features)?.into_iter().zip(stored(features)?);
+        let scores = |model: &Model| frame_scores(&mut model.session(), &features);
+        let pairs = scores(exact)?.into_iter().zip(scores(stored)?);
         let differences = pairs.flat_map(|(a, b)| a.0.into_iter().zip(b.0)).map(|(a, b)| (a - b).abs());
         let differences: Vec<f32> = differences.collect();
         if n >= built_in.len() {
@@ -159,13 +152,6 @@ fn tensors(run: &RunFolder) -> Result<Tensors> {
     Ok(Tensors::from_safetensors(&bytes)?)
 }
 
-fn native_scores(model: &Model<'_>, features: &[f32]) -> Result<Vec<Scores>> {
-    let (mut stream, mut scores) = (model.stream(), Vec::new());
-    stream.push(features, |s| scores.push(s))?;
-    stream.finish(|s| scores.push(s));
-    Ok(scores)
-}
-
 fn difference(values: &[f32]) -> Difference {
     let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
     Difference {
@@ -174,16 +160,11 @@ fn difference(values: &[f32]) -> Difference {
     }
 }
 
-/// The largest difference between the network's and a runtime's frame scores on the built-in and other clips.
-fn check(
-    net: &AesaNet,
-    mut scores: impl FnMut(&[f32]) -> Result<Vec<Scores>>,
-    more_clips: &[Vec<f32>],
-    policy: Policy,
-) -> Result<f32> {
+/// The largest difference between the network's and a file's frame scores on the built-in and other clips.
+fn check(net: &AesaNet, model: &Model, more_clips: &[Vec<f32>], policy: Policy) -> Result<f32> {
     let mut worst = 0.0_f32;
     for clip in built_in_clips().iter().chain(more_clips) {
-        worst = worst.max(parity(net, &mut scores, clip, policy)?);
+        worst = worst.max(parity(net, model, clip, policy)?);
     }
     ensure!(
         worst <= PARITY_TOLERANCE,
@@ -214,15 +195,10 @@ pub fn model_info(run: &RunFolder) -> Result<ModelInfo> {
 }
 
 /// The largest difference of a frame score or of the clip score.
-fn parity(
-    net: &AesaNet,
-    scores: &mut impl FnMut(&[f32]) -> Result<Vec<Scores>>,
-    clip: &[f32],
-    policy: Policy,
-) -> Result<f32> {
+fn parity(net: &AesaNet, model: &Model, clip: &[f32], policy: Policy) -> Result<f32> {
     let features = normalised_fbank(clip);
     let features = &features[..features.len() / STEP_VALUES * STEP_VALUES];
-    let actual = scores(features)?;
+    let actual = frame_scores(&mut model.session(), features)?;
     let mut expected = Vec::new();
     for part in features.chunks(policy.window_steps().saturating_mul(STEP_VALUES)) {
         expected.extend(tch_frame_scores(net, part, policy.chunking())?);

@@ -9,7 +9,6 @@ use crate::error::ExportError;
 use crate::graph::{Graph, Value, int, ints};
 use crate::linear::Linear;
 use crate::past::Past;
-use crate::storage::Storage;
 use crate::tensors::Tensors;
 use aesa::fbank::NUM_MEL_BINS;
 
@@ -60,10 +59,7 @@ fn patch_embedding(
     let name = "beats.patch_embedding";
     let shape = [embed as usize, 1, patch as usize, patch as usize];
     let weight = t.expect("beats.patch_embedding.weight", &shape)?;
-    let weight = match g.storage() {
-        Storage::Int8 => g.weight("beats.patch_embedding.weight", &shape, weight),
-        _ => g.stored_weight("beats.patch_embedding.weight", &shape, weight, (patch * patch) as usize),
-    };
+    let weight = g.exact_weight("beats.patch_embedding.weight", &shape, weight);
     let image = g.reshape("fbank.image", fbank, &[1, 1, -1, NUM_MEL_BINS as i64]); // [1, 1, frames, 128]
     let attributes = vec![ints("kernel_shape", &[patch, patch]), ints("strides", &[patch, patch])];
     let patches = g.node(name, "Conv", &[&image, &weight], attributes); // [1, embed, steps, 8]

@@ -49,14 +49,18 @@ impl Graph {
     /// As [`Self::linear`], in f32 where the file is int8: for what makes most of its error, or is too small to matter.
     pub(crate) fn exact_linear(&mut self, name: &str, x: &Value, map: &Linear) -> Value {
         let shape = [map.inputs, map.outputs()];
-        let weight = format!("{name}.weight");
-        let weight = match self.storage() {
-            Storage::F16 => self.half_weight(&weight, &shape, &map.transposed_weight()),
-            Storage::F32 | Storage::Int8 => self.weight(&weight, &shape, &map.transposed_weight()),
-        };
+        let weight = self.exact_weight(&format!("{name}.weight"), &shape, &map.transposed_weight());
         let bias = self.weight(&format!("{name}.bias"), &[map.outputs()], &map.bias);
         let product = self.matmul(&format!("{name}.matmul"), x, &weight);
         self.add(name, &product, &bias)
+    }
+
+    /// Weights that stay f32 where the file is int8.
+    pub(crate) fn exact_weight(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
+        match self.storage() {
+            Storage::F16 => self.half_weight(name, shape, data),
+            Storage::F32 | Storage::Int8 => self.weight(name, shape, data),
+        }
     }
 
     /// The weights of a convolution or an LSTM, rows of `inputs` numbers: f32 to the node that takes them.
@@ -68,8 +72,7 @@ impl Graph {
         inputs: usize,
     ) -> Value {
         match self.storage() {
-            Storage::F32 => self.weight(name, shape, data),
-            Storage::F16 => self.half_weight(name, shape, data),
+            Storage::F32 | Storage::F16 => self.exact_weight(name, shape, data),
             Storage::Int8 => {
                 let (integers, scales) = quantised_rows(data, inputs);
                 let rows = scales.len();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aesa_export::Storage;
 use aesa_trainer::chunking::Chunking;
-use aesa_trainer::export::{Report, export, export_aesa};
+use aesa_trainer::export::{Format, Report, export};
 use aesa_trainer::run::RunFolder;
 use anyhow::{Context, Result, bail};
 
@@ -53,12 +53,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let clips = arguments.check.iter().map(read).collect::<Result<Vec<_>>>()?;
     let (run, out) = (RunFolder::open(&arguments.run), &arguments.out);
-    let chunks = arguments.chunks();
-    let report = match out.extension().and_then(|e| e.to_str()) {
-        Some("onnx") => export(&run, out, &clips, arguments.storage().unwrap_or(Storage::F32), chunks)?,
-        Some("aesa") => export_aesa(&run, out, &clips, arguments.storage().unwrap_or(Storage::Int8), chunks)?,
+    let (format, default_storage) = match out.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => (Format::Onnx, Storage::F32),
+        Some("aesa") => (Format::Aesa, Storage::Int8),
         _ => bail!("{}: the file's name must end in .onnx or .aesa", out.display()),
     };
+    let storage = arguments.storage().unwrap_or(default_storage);
+    let report = export(&run, out, format, storage, arguments.chunks(), &clips)?;
     let Report { parity, storage, real, num_bytes, memory } = report;
     println!(
         "wrote {}, {num_bytes} bytes; largest difference of a score in f32: {parity:.1e}",
