@@ -107,14 +107,15 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let mut rng = seed_epoch(&config, course.epoch);
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
-        let (validation_mse, metrics, parameters) = learner.optimiser.averaged(|| {
+        let (validation_mse, metrics, best) = learner.optimiser.averaged(|| {
             let (mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
-            (mse, metrics, weights::snapshot(&net.store))
+            let best = course.record(mse).then(|| weights::snapshot(&net.store));
+            (mse, metrics, best)
         });
         let seconds = [trained, started.elapsed().as_secs_f64() - trained];
 
-        let is_best = course.record(validation_mse);
-        if is_best {
+        let is_best = best.is_some();
+        if let Some(parameters) = best {
             weights::write(&run.weights_path(), &distill::without_projections(parameters))?;
         }
         (info.best_epoch, info.best_validation_mse) = (course.best_epoch, course.best_mse);
