@@ -81,7 +81,8 @@ pub struct TrainConfig {
     pub time_mask: usize,
     /// Widest band of mel bins blanked in each training clip; 0 blanks none.
     pub mel_mask: usize,
-    /// Each training clip is made louder or softer by up to this many dB; 0 keeps its level.
+    /// Each training clip is made louder or softer by up to this many dB, alike for all clips of one family; 0 keeps its
+    /// level.
     pub gain_db: f64,
     /// Each training clip is moved up or down by up to this many mel bins, alike for all clips of one family.
     pub mel_shift: usize,

@@ -12,7 +12,6 @@
 use std::path::{Path, PathBuf};
 
 use aesa::score::NUM_AXES;
-use aesa_corpus::labels::Domain;
 use anyhow::{Context, Result, ensure};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -210,9 +209,10 @@ impl Distillation {
         student: &AesaNet,
         loss: &mut Loss,
         inputs: &Inputs,
-        Batch { clips, crops, chunking }: Batch<'_>,
+        batch: Batch<'_>,
         rng: &mut Pcg64,
     ) -> BatchLoss {
+        let Batch { clips, crops, chunking } = batch;
         let features = inputs.features(clips, crops, rng).to_device(student.device()); // (B, F, 128)
         let padding = || Inputs::padding(crops, student.device());
         let mask = padding();
@@ -227,15 +227,16 @@ impl Distillation {
         let scores = truth.clip_scores() * 10.0; // (B, A)
         let target = |n: i64| core::array::from_fn(|axis| scores.double_value(&[n, axis as i64]));
         let targets: Vec<[f64; NUM_AXES]> = (0..crops.len() as i64).map(target).collect();
-        let domains: Vec<Option<Domain>> = crops.iter().map(|crop| clips[crop.clip].domain).collect();
+        let (domains, families) = (batch.of_clips(|clip| clip.domain), batch.of_clips(|clip| clip.family));
         let tokens = Some(&truth.token_scores);
-        let mut batch = loss.of(&prediction, Truth { targets: &targets, domains: &domains, tokens }, rng);
+        let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens };
+        let mut sum = loss.of(&prediction, truth, rng);
         if !self.pairs.is_empty() {
             let hidden = self.hidden_loss(&encoded.hidden, &taught, mask.as_ref());
-            batch.hidden = hidden.double_value(&[]);
-            batch.total += hidden * self.config.hidden_weight;
+            sum.hidden = hidden.double_value(&[]);
+            sum.total += hidden * self.config.hidden_weight;
         }
-        batch
+        sum
     }
 
     /// Mean difference of the paired hidden states; the lists begin with the first block's input.

@@ -49,6 +49,13 @@ pub struct Batch<'a> {
     pub chunking: Option<Chunking>,
 }
 
+impl Batch<'_> {
+    /// Something of each crop's clip.
+    pub fn of_clips<T>(&self, what: impl Fn(&Clip) -> T) -> Vec<T> {
+        self.crops.iter().map(|crop| what(&self.clips[crop.clip])).collect()
+    }
+}
+
 /// Where a training step's input comes from.
 #[derive(Debug)]
 pub enum Inputs {
@@ -132,13 +139,13 @@ impl Inputs {
         let &Self::Features { time_mask, mel_mask, gain_db, mel_shift, .. } = self else {
             return stack(&parts, 0, 0).to_kind(Kind::Float);
         };
+        let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
         if mel_shift > 0 {
-            let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
             shift_bins(&mut parts, mel_shift as i64, kin, rng);
         }
         let mut features = stack(&parts, 0, 0).to_kind(Kind::Float); // (B, F, 128)
         if gain_db > 0.0 {
-            features = change_level(&features, gain_db, rng);
+            features = change_level(&features, gain_db, kin, rng);
         }
         blank(&features, 1, time_mask, rng);
         blank(&features, 2, mel_mask, rng);
@@ -215,11 +222,18 @@ fn shift_bins(parts: &mut [Tensor], furthest: i64, kin: impl Fn(usize) -> bool, 
     }
 }
 
-/// Adds up to `gain_db` dB of either sign to each clip of `[B, F, 128]`. Bins of digital silence stay.
-fn change_level(features: &Tensor, gain_db: f64, rng: &mut Pcg64) -> Tensor {
+/// Adds up to `gain_db` dB of either sign to each clip of `[B, F, 128]`. Bins of digital silence stay. Where `kin(n)`, clip
+/// n gets what the one before it got: a codec's traces are smaller than a change of level.
+fn change_level(features: &Tensor, gain_db: f64, kin: impl Fn(usize) -> bool, rng: &mut Pcg64) -> Tensor {
     let batch = features.size()[0];
-    let gains: Vec<f32> =
-        (0..batch).map(|_| (rng.random_range(-gain_db..=gain_db) * UNITS_PER_DB) as f32).collect();
+    let mut gain = 0.0;
+    let draw = |n: i64| {
+        if !kin(n as usize) {
+            gain = (rng.random_range(-gain_db..=gain_db) * UNITS_PER_DB) as f32;
+        }
+        gain
+    };
+    let gains: Vec<f32> = (0..batch).map(draw).collect();
     let silence = (f64::from(f32::EPSILON).ln() - f64::from(NORM_MEAN)) / (2.0 * f64::from(NORM_STD));
     let silent = features.le(silence + 1e-2);
     let louder = features + Tensor::from_slice(&gains).view([batch, 1, 1]).to_device(features.device());
@@ -366,13 +380,21 @@ mod tests {
         let difference = (&loud - &quiet).masked_select(&silent.logical_not()) - step;
         assert!(difference.abs().max().double_value(&[]) < 1e-4);
 
-        let changed = change_level(&quiet, 6.0, &mut Pcg64::seed_from_u64(1)) - &quiet;
+        let changed = change_level(&quiet, 6.0, |_| false, &mut Pcg64::seed_from_u64(1)) - &quiet;
         let steps = changed.masked_select(&silent.logical_not());
         let (low, high) = (steps.min().double_value(&[]), steps.max().double_value(&[]));
         assert!(high - low < 1e-6 && high != 0.0 && high.abs() <= 6.0 * UNITS_PER_DB, "{low} {high}");
         assert_eq!(changed.masked_select(&silent).abs().max().double_value(&[]), 0.0);
         let silence = Tensor::from_slice(&aesa::fbank::normalised_fbank(&[0.0; 2800])).view([1, -1, 128]);
-        assert_eq!(change_level(&silence, 6.0, &mut Pcg64::seed_from_u64(1)), silence);
+        assert_eq!(change_level(&silence, 6.0, |_| false, &mut Pcg64::seed_from_u64(1)), silence);
+    }
+
+    #[test]
+    fn kin_changes_its_level_alike() {
+        let features = Tensor::zeros([3, 4, 128], (Kind::Float, Device::Cpu));
+        let changed = change_level(&features, 6.0, |n| n == 1, &mut Pcg64::seed_from_u64(1)).unbind(0);
+        assert_eq!(changed[0], changed[1]);
+        assert_ne!(changed[1], changed[2]);
     }
 
     #[test]

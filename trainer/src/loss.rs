@@ -78,6 +78,8 @@ pub struct Truth<'a> {
     pub targets: &'a [[f64; NUM_AXES]],
     /// Domains, one per clip; clips without a domain are ranked among themselves.
     pub domains: &'a [Option<Domain>],
+    /// Families, one per clip: what tells the clips of one domain and family apart is their degradation alone.
+    pub families: &'a [Option<u64>],
     /// A teacher's score of every token, 0 to 1, `[B, T, A]`; without them a clip's tokens share its target.
     pub tokens: Option<&'a Tensor>,
 }
@@ -128,7 +130,7 @@ impl Loss {
         let mut total = &clip + &frame * self.frame_weight;
         let mut rank_value = 0.0;
         if self.rank_weight != 0.0 {
-            let rank = rank_loss(&clip_z, &truth, batch.domains);
+            let rank = rank_loss(&clip_z, &truth, batch.domains, batch.families);
             rank_value = rank.double_value(&[]);
             total += rank * self.rank_weight;
         }
@@ -184,13 +186,26 @@ impl Loss {
 
 /// `softness * softplus(-d / softness)`, averaged over axes and pairs of one domain; `d` is how far the clip with
 /// the higher target is scored above the other. The closer the targets are, within `FULL_DIFFERENCE`, the less a pair
-/// counts. Clips without a domain count among themselves.
-fn rank_loss(clip_z: &Tensor, truth: &Tensor, domains: &[Option<Domain>]) -> Tensor {
+/// counts; within a family, where nothing but the degradation differs, `FULL_DIFFERENCE_OF_KIN` is enough. Clips without
+/// a domain count among themselves.
+fn rank_loss(
+    clip_z: &Tensor,
+    truth: &Tensor,
+    domains: &[Option<Domain>],
+    families: &[Option<u64>],
+) -> Tensor {
     let differences = |x: &Tensor| x.unsqueeze(1) - x.unsqueeze(0); // (B, B, A)
-    let domains: Vec<i64> = domains.iter().map(|d| d.map_or(-1, |d| d as i64)).collect();
-    let domains = Tensor::from_slice(&domains).to_device(truth.device());
-    let same_domain = domains.unsqueeze(1).eq_tensor(&domains.unsqueeze(0)).unsqueeze(2); // (B, B, 1)
-    let counts = (differences(truth) / FULL_DIFFERENCE).clamp(0.0, 1.0) * same_domain; // (B, B, A)
+    let equal = |numbers: &[i64]| {
+        let numbers = Tensor::from_slice(numbers).to_device(truth.device());
+        numbers.unsqueeze(1).eq_tensor(&numbers.unsqueeze(0)).unsqueeze(2) // (B, B, 1)
+    };
+    let same_domain = equal(&domains.iter().map(|d| d.map_or(-1, |d| d as i64)).collect::<Vec<_>>());
+    let strangers = (0..).map(|clip: i64| -1 - clip);
+    let families = families.iter().zip(strangers).map(|(family, none)| family.map_or(none, |f| f as i64));
+    let same_family = equal(&families.collect::<Vec<_>>());
+    let full =
+        same_family.to_kind(Kind::Float) * (FULL_DIFFERENCE_OF_KIN - FULL_DIFFERENCE) + FULL_DIFFERENCE;
+    let counts = (differences(truth) / full).clamp(0.0, 1.0) * same_domain; // (B, B, A)
     let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS;
     (softplus * &counts).sum(Kind::Float) / counts.sum(Kind::Float).clamp_min(1e-3)
 }
@@ -200,6 +215,9 @@ const SOFTNESS: f64 = 0.2;
 
 /// Pairs whose targets are this far apart, in z, count in full.
 const FULL_DIFFERENCE: f64 = 0.25;
+
+/// The same within a family.
+const FULL_DIFFERENCE_OF_KIN: f64 = 0.05;
 
 #[cfg(test)]
 mod tests {
@@ -219,7 +237,8 @@ mod tests {
     }
 
     fn speech(targets: &[[f64; 4]]) -> Truth<'_> {
-        Truth { targets, domains: &[Some(Domain::Speech); 2][..targets.len()], tokens: None }
+        let domains = &[Some(Domain::Speech); 2][..targets.len()];
+        Truth { targets, domains, families: &[None; 2][..targets.len()], tokens: None }
     }
 
     #[test]
@@ -296,7 +315,7 @@ mod tests {
     fn ranking_counts_pairs_of_one_domain_in_the_wrong_order() {
         let truth = Tensor::from_slice2(&[[0.0f32], [1.0]]);
         let loss = |scores: [[f32; 1]; 2], domains: [Option<Domain>; 2]| {
-            rank_loss(&Tensor::from_slice2(&scores), &truth, &domains).double_value(&[])
+            rank_loss(&Tensor::from_slice2(&scores), &truth, &domains, &[None; 2]).double_value(&[])
         };
         let speech = [Some(Domain::Speech); 2];
         assert!((loss([[0.5], [0.5]], speech) - SOFTNESS * 2f64.ln()).abs() < 1e-6);
@@ -305,5 +324,21 @@ mod tests {
         assert_eq!(loss([[2.0], [0.0]], [Some(Domain::Speech), Some(Domain::Music)]), 0.0);
         assert_eq!(loss([[2.0], [0.0]], [Some(Domain::Speech), None]), 0.0);
         assert!((loss([[2.0], [0.0]], [None; 2]) - 2.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_small_difference_counts_in_full_within_a_family() {
+        // Three clips in the wrong order; the second and third targets are near each other.
+        let (truth, scores) = ([[1.0f32], [0.06], [0.0]], [[0.0f32], [1.0], [3.0]]);
+        let loss = |families: [Option<u64>; 3]| {
+            let speech = [Some(Domain::Speech); 3];
+            let [scores, truth] = [&scores, &truth].map(|rows| Tensor::from_slice2(rows));
+            rank_loss(&scores, &truth, &speech, &families).double_value(&[])
+        };
+        // Differences 1, 3 and 2 count 1, 1 and 0.06 / 0.25 among strangers.
+        let strangers = (1.0 + 3.0 + 0.24 * 2.0) / 2.24;
+        assert!((loss([None; 3]) - strangers).abs() < 2e-3);
+        assert!((loss([Some(1), Some(2), Some(3)]) - strangers).abs() < 2e-3);
+        assert!((loss([None, Some(7), Some(7)]) - 2.0).abs() < 2e-3);
     }
 }

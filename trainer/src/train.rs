@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use aesa::score::{Axis, NUM_AXES};
-use aesa_corpus::labels::Domain;
 use anyhow::{Result, bail, ensure};
 use indicatif::ProgressBar;
 use rand::SeedableRng;
@@ -307,13 +306,14 @@ impl<'a> Learner<'a> {
         &mut self,
         net: &AesaNet,
         inputs: &Inputs,
-        Batch { clips, crops, chunking }: Batch<'_>,
+        batch: Batch<'_>,
         rng: &mut Pcg64,
     ) -> BatchLoss {
-        let targets: Vec<[f64; NUM_AXES]> = crops.iter().map(|crop| clips[crop.clip].targets).collect();
-        let domains: Vec<Option<Domain>> = crops.iter().map(|crop| clips[crop.clip].domain).collect();
-        let prediction = inputs.forward(net, clips, crops, chunking, rng);
-        self.loss.of(&prediction, Truth { targets: &targets, domains: &domains, tokens: None }, rng)
+        let (targets, domains) = (batch.of_clips(|clip| clip.targets), batch.of_clips(|clip| clip.domain));
+        let families = batch.of_clips(|clip| clip.family);
+        let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens: None };
+        let prediction = inputs.forward(net, batch.clips, batch.crops, batch.chunking, rng);
+        self.loss.of(&prediction, truth, rng)
     }
 
     /// The clips that stay together: families where ranking counts, else each clip alone.
