@@ -16,23 +16,10 @@ clip=$root/models/starter/golden/rain.wav
 warnings=(-Wall -Wextra -Werror -O1 -g)
 sanitizers=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
 models=("$@")
-passed=0
-failed=0
 mkdir -p "$work"
-
-# Runs a check: a name, then a command.
-check() {
-    local name=$1
-    shift
-    if "$@" > "$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name: $(tail -n 1 "$work/log")"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 40 "$work/log"
-    fi
-}
+log=$work/log
+# shellcheck source=bindings/testing.sh
+. "$root/bindings/testing.sh"
 
 # Where libtorch is at hand the whole workspace is built, as the other tests have it: other features mean building anew.
 build() {
@@ -73,11 +60,6 @@ compile() {
 
 as_score_does() {
     "$1" "$2" "$clip" > "$work/actual" && python3 "$here/compare.py" "$work/expected.jsonl" "$work/actual"
-}
-
-# The README's block number $2 in the language $1.
-readme_block() {
-    awk -v first="\`\`\`$1" -v number="$2" '$0 == first && ++seen == number { on = 1; next } /^```$/ { if (on) exit } on' "$here/README.md"
 }
 
 # The README's program and the commands after it, as they stand; those before it install, which is done.
@@ -138,6 +120,4 @@ for file in "$root"/tests/conformance/clips/*; do
 done
 check "a bad model" fails_politely "$work/score-asan-shared" "$root/README.md" "$clip"
 
-result=$([ "$failed" = 0 ] && echo ok || echo FAILED)
-echo "test result: $result. $passed passed; $failed failed"
-[ "$failed" = 0 ]
+report

@@ -10,9 +10,10 @@ root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 out=$target/kotlin
 java=/usr/share/java
-passed=0
-failed=0
 mkdir -p "$out"
+log=$out/log
+# shellcheck source=bindings/testing.sh
+. "$root/bindings/testing.sh"
 
 skip() { echo "skipped: $*"; exit 0; }
 
@@ -25,24 +26,7 @@ install_packages() {
     command -v npm > /dev/null || need+=(npm)
     command -v espeak-ng > /dev/null || need+=(espeak-ng)
     [ ${#need[@]} -gt 0 ] || return 0
-    local sudo=()
-    [ "$(id -u)" = 0 ] || sudo=(sudo)
-    "${sudo[@]}" apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${need[@]}" > /dev/null
-}
-
-# Runs a check: a name, then a command.
-check() {
-    local name=$1
-    shift
-    if "$@" > "$out/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name: $(tail -n 1 "$out/log")"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 40 "$out/log"
-    fi
+    apt_install "${need[@]}"
 }
 
 # Compiles the folders $2... against the library into a jar, unless nothing has changed.
@@ -64,12 +48,12 @@ unit_tests() {
     local status=0 tests
     tests=$(cd "$here/src/test/kotlin" && grep -l '@Test' aesa/*.kt | sed 's/\.kt$//; s,/,.,')
     # shellcheck disable=SC2086
-    on_jvm -Daesa.root="$root" -cp "$out/tests.jar:$test_classpath" org.junit.runner.JUnitCore $tests > "$out/log" 2>&1 || status=$?
-    if [ $status = 0 ] && grep -q '^OK (' "$out/log"; then
-        passed=$((passed + $(sed -n 's/^OK (\([0-9]*\) tests*)/\1/p' "$out/log")))
-        echo "ok: $(grep '^OK' "$out/log")"
+    on_jvm -Daesa.root="$root" -cp "$out/tests.jar:$test_classpath" org.junit.runner.JUnitCore $tests > "$log" 2>&1 || status=$?
+    if [ $status = 0 ] && grep -q '^OK (' "$log"; then
+        passed=$((passed + $(sed -n 's/^OK (\([0-9]*\) tests*)/\1/p' "$log")))
+        echo "ok: $(grep '^OK' "$log")"
     else
-        grep -v '^\s*at \(org\.junit\|java\.base\|jdk\)' "$out/log" | tail -n 60
+        grep -v '^\s*at \(org\.junit\|java\.base\|jdk\)' "$log" | tail -n 60
         failed=$((failed + 1))
     fi
 }
@@ -88,15 +72,12 @@ fails_politely() {
     [ "$status" = 1 ]
 }
 
-# The README's first block in the language $1.
-readme_block() { awk -v first="\`\`\`$1" '$0 == first { on = 1; next } /^```$/ { if (on) exit } on' "$here/README.md"; }
-
 # As a reader has it: the program in a new folder of the project's, the commands after it (which build, too).
 quick_start() {
     local folder=$out/quick-start
     rm -rf "$folder" && mkdir -p "$folder" && cd "$root"
-    readme_block kotlin > "$folder/Quick.kt"
-    readme_block sh | sed "s,target/kotlin,$out,g; s,Quick.kt,$folder/Quick.kt,; s,quick.jar,$folder/quick.jar,g" > "$folder/quick.sh"
+    readme_block kotlin 1 > "$folder/Quick.kt"
+    readme_block sh 1 | sed "s,target/kotlin,$out,g; s,Quick.kt,$folder/Quick.kt,; s,quick.jar,$folder/quick.jar,g" > "$folder/quick.sh"
     bash -e "$folder/quick.sh" > "$folder/out"
     cat "$folder/out"
     [ "$(grep -c ' s: PQ ' "$folder/out")" -ge 15 ] && tail -n 1 "$folder/out" | grep -q '^clip: PQ [0-9.]*$'
@@ -126,6 +107,4 @@ check "the sample with nothing" fails_politely /dev/null
 check "the README's quick start" quick_start
 check "the library's size" at_most_3_mb
 
-result=$([ "$failed" = 0 ] && echo ok || echo FAILED)
-echo "test result: $result. $passed passed; $failed failed"
-[ "$failed" = 0 ]
+report

@@ -11,24 +11,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=${CARGO_TARGET_DIR:-$root/target}/python-binding
 bin=$work/venv/bin
-passed=0
-failed=0
 mkdir -p "$work"
+log=$work/log
+# shellcheck source=bindings/testing.sh
+. "$root/bindings/testing.sh"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-
-# Runs a check: a name, then a command.
-check() {
-    local name=$1
-    shift
-    if "$@" > "$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name: $(tail -n 1 "$work/log")"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 60 "$work/log"
-    fi
-}
 
 # Runs pytest with an interpreter, and counts its tests: `pytest NAME PYTHON`.
 pytest() {
@@ -48,21 +35,13 @@ count() { grep -oE "[0-9]+ $1" <<< "$2" | grep -oE '[0-9]+' || echo 0; }
 
 install_packages() {
     python3 -c 'import venv, ensurepip' 2> /dev/null && return
-    local sudo=()
-    [ "$(id -u)" = 0 ] || sudo=(sudo)
-    "${sudo[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends python3 python3-venv > /dev/null
+    apt_install python3 python3-venv
 }
 
 build() {
     rm -rf "$work/wheels"
     (cd "$here" && "$bin/maturin" build --release --locked --out "$work/wheels")
     "$bin/pip" install -q --force-reinstall --no-deps "$work"/wheels/*.whl
-}
-
-# The README's block number $2 in the language $1.
-readme_block() {
-    awk -v first="\`\`\`$1" -v number="$2" '$0 == first && ++seen == number { on = 1; next } /^```$/ { if (on) exit } on' "${3:-$here/README.md}"
 }
 
 quick_start() {
@@ -130,14 +109,12 @@ else
     echo "skipped: pandas and Ray cannot be installed here"
 fi
 for python in ${PYTHONS:-}; do
-    if other_python "$python" > "$work/log" 2>&1; then
+    if other_python "$python" > "$log" 2>&1; then
         pytest "pytest, $python" "$work/venv-$(basename "$python")/bin/python"
     else
-        echo "skipped: $python: $(tail -n 1 "$work/log")"
+        echo "skipped: $python: $(tail -n 1 "$log")"
     fi
 done
 ls -l "$work"/wheels/*.whl | awk '{ print "wheel: " $5 " bytes" }'
 
-result=$([ "$failed" = 0 ] && echo ok || echo FAILED)
-echo "test result: $result. $passed passed; $failed failed"
-[ "$failed" = 0 ]
+report

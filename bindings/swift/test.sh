@@ -10,23 +10,10 @@ root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 out=$target/swift
 swift_root=${SWIFT_ROOT:-$HOME/.cache/aesa-swift}
-passed=0
-failed=0
 mkdir -p "$out"
-
-# Runs a check: a name, then a command.
-check() {
-    local name=$1
-    shift
-    if "$@" > "$out/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name: $(tail -n 1 "$out/log")"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 40 "$out/log"
-    fi
-}
+log=$out/log
+# shellcheck source=bindings/testing.sh
+. "$root/bindings/testing.sh"
 
 # Runs a command where Swift is, with the library within reach.
 with_swift() {
@@ -62,20 +49,15 @@ package_is_whole() {
 # XCTest's number of tests, of which the last summary tells.
 unit_tests() {
     local status=0 tests
-    (cd "$here" && with_swift swift test --scratch-path "$out/build") > "$out/log" 2>&1 || status=$?
-    tests=$(sed -n 's/.*Executed \([0-9]*\) tests, with 0 failures.*/\1/p' "$out/log" | tail -n 1)
+    (cd "$here" && with_swift swift test --scratch-path "$out/build") > "$log" 2>&1 || status=$?
+    tests=$(sed -n 's/.*Executed \([0-9]*\) tests, with 0 failures.*/\1/p' "$log" | tail -n 1)
     if [ $status = 0 ] && [ "${tests:-0}" -gt 0 ]; then
         passed=$((passed + tests))
         echo "ok: $tests tests of the package"
     else
         failed=$((failed + 1))
-        tail -n 60 "$out/log"
+        tail -n 60 "$log"
     fi
-}
-
-# The README's block number $2 in the language $1.
-readme_block() {
-    awk -v first="\`\`\`$1" -v number="$2" '$0 == first && ++seen == number { on = 1; next } /^```$/ { if (on) exit } on' "$here/README.md"
 }
 
 # The README's package and program in a folder, and its last command; the library is built already.
@@ -106,6 +88,4 @@ else
     echo "skipped: the tests in Swift: there is no Swift here (as root on Linux: bindings/swift/setup-swift.sh)"
 fi
 
-result=$([ "$failed" = 0 ] && echo ok || echo FAILED)
-echo "test result: $result. $passed passed; $failed failed"
-[ "$failed" = 0 ]
+report

@@ -10,48 +10,28 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 out=${CARGO_TARGET_DIR:-$root/target}/web
 export CHROMIUM=${CHROMIUM:-/usr/bin/chromium}
-passed=0
-failed=0
 mkdir -p "$out"
-
-finish() {
-    local result=ok
-    [ "$failed" = 0 ] || result=FAILED
-    echo "test result: $result. $passed passed; $failed failed"
-    [ "$failed" = 0 ]
-    exit
-}
+log=$out/log
+# shellcheck source=bindings/testing.sh
+. "$root/bindings/testing.sh"
 
 skip_all() {
     echo "skipped: $*"
-    finish
-}
-
-# Runs a check: a name, then a command.
-check() {
-    local name=$1
-    shift
-    if "$@" > "$out/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name: $(tail -n 1 "$out/log")"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        tail -n 40 "$out/log"
-    fi
+    report
+    exit
 }
 
 # A file of Node's test runner; its tests are counted one by one.
 node_tests() {
     local status=0
-    node --test --test-reporter=tap "$here/tests/$1" > "$out/log" 2>&1 || status=$?
-    grep -E '^(ok|not ok) ' "$out/log" | sed -E 's/^ok [0-9]+ -/ok:/; s/^not ok [0-9]+ -/FAILED:/'
+    node --test --test-reporter=tap "$here/tests/$1" > "$log" 2>&1 || status=$?
+    grep -E '^(ok|not ok) ' "$log" | sed -E 's/^ok [0-9]+ -/ok:/; s/^not ok [0-9]+ -/FAILED:/'
     local good bad
-    good=$(sed -n 's/^# pass //p' "$out/log")
-    bad=$(sed -n 's/^# fail //p' "$out/log")
+    good=$(sed -n 's/^# pass //p' "$log")
+    bad=$(sed -n 's/^# fail //p' "$log")
     passed=$((passed + ${good:-0}))
     failed=$((failed + ${bad:-1}))
-    [ "$status" = 0 ] || { sed -n '/^not ok/,/^  \.\.\.$/p' "$out/log" | head -n 120; [ "${bad:-1}" != 0 ] || failed=$((failed + 1)); }
+    [ "$status" = 0 ] || { sed -n '/^not ok/,/^  \.\.\.$/p' "$log" | head -n 120; [ "${bad:-1}" != 0 ] || failed=$((failed + 1)); }
 }
 
 install_target() {
@@ -62,10 +42,7 @@ install_target() {
 
 install_chromium() {
     [ -x "$CHROMIUM" ] && return
-    local sudo=()
-    [ "$(id -u)" = 0 ] || sudo=(sudo)
-    "${sudo[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends chromium > /dev/null
+    apt_install chromium
 }
 
 install_npm_packages() {
@@ -90,11 +67,6 @@ lints() {
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C target-feature=+simd128" \
         cargo clippy --release --locked --manifest-path "$root/Cargo.toml" -p aesa-kernels -p aesa-web \
         --target wasm32-unknown-unknown --target-dir "$out/simd" -- -D warnings
-}
-
-# The README's block number $2 in the language $1.
-readme_block() {
-    awk -v first="\`\`\`$1" -v number="$2" '$0 == first && ++seen == number { on = 1; next } /^```$/ { if (on) exit } on' "$here/README.md"
 }
 
 # The README's commands and its program, as they stand, but that what is built is not built again.
@@ -147,4 +119,4 @@ if install_chromium; then
 else
     echo "skipped: Chromium cannot be installed here"
 fi
-finish
+report
