@@ -4,14 +4,15 @@ use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa::score::NUM_AXES;
+use prost::Message;
 use sha2::{Digest, Sha256};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
 use tract_onnx::pb::type_proto::Value as Type;
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
-use tract_onnx::prelude::Framework;
 
 use crate::error::TractError;
+use crate::graph::Network;
 use crate::model::TensorInfo;
 
 /// The network's input.
@@ -35,22 +36,19 @@ pub(crate) struct State {
 
 /// A file that passed every check.
 pub(crate) struct CheckedFile {
-    pub(crate) proto: ModelProto,
+    pub(crate) network: Network,
     pub(crate) info: ModelInfo,
     pub(crate) metadata: Vec<(String, String)>,
     pub(crate) num_parameters: u64,
     pub(crate) opset: i64,
     pub(crate) inputs: Vec<TensorInfo>,
     pub(crate) outputs: Vec<TensorInfo>,
-    pub(crate) states: Vec<State>,
 }
 
 /// Parses and checks the bytes of a model file.
 pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
-    let proto = tract_onnx::onnx()
-        .proto_model_for_read(&mut &*bytes)
-        .map_err(|e| TractError::NotOnnx { cause: e.root_cause().to_string() })?;
-    let graph = proto.graph.as_ref().ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
+    let proto = ModelProto::decode(bytes).map_err(|e| TractError::NotOnnx { cause: e.to_string() })?;
+    let graph = proto.graph.ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
     let metadata: Vec<(String, String)> =
         proto.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
     let find = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
@@ -60,21 +58,22 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     }
     let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
         .map_err(TractError::Info)?;
-    for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(graph)))] {
+    for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(&graph)))] {
         if actual.is_none() || find(key) != actual.as_deref() {
             return Err(TractError::Hash { key });
         }
     }
     graph.initializer.iter().try_for_each(check_initializer)?;
     let num_parameters = find(KEY_NUM_PARAMETERS).and_then(|n| n.parse().ok());
-    let num_parameters = num_parameters.unwrap_or_else(|| count_parameters(graph));
+    let num_parameters = num_parameters.unwrap_or_else(|| count_parameters(&graph));
     let is_initializer = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
     let inputs: Vec<TensorInfo> =
         graph.input.iter().filter(|input| !is_initializer(&input.name)).map(tensor_info).collect();
     let outputs: Vec<TensorInfo> = graph.output.iter().map(tensor_info).collect();
     let states = check_interface(info.policy, &inputs, &outputs)?;
     let opset = proto.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
-    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, states, proto })
+    let network = Network::new(graph, states)?;
+    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, network })
 }
 
 /// The inputs and the outputs must be there, with the shapes that the engine feeds and reads. Gives the states: none in a
@@ -152,10 +151,10 @@ fn check_initializer(tensor: &TensorProto) -> Result<(), TractError> {
         return refuse("lies in another file");
     }
     let element_bytes = match DataType::try_from(tensor.data_type) {
-        Ok(DataType::Float | DataType::Int32 | DataType::Uint32) => 4,
-        Ok(DataType::Int64 | DataType::Uint64 | DataType::Double) => 8,
-        Ok(DataType::Int8 | DataType::Uint8 | DataType::Bool) => 1,
-        Ok(DataType::Float16 | DataType::Int16 | DataType::Uint16) => 2,
+        Ok(DataType::Float) => 4,
+        Ok(DataType::Int64) => 8,
+        Ok(DataType::Int8) => 1,
+        Ok(DataType::Float16) => 2,
         _ => return refuse("has an unsupported type"),
     };
     let num_bytes = tensor

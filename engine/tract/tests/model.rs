@@ -11,7 +11,7 @@ use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
 use aesa_tract::{TractError, TractModel};
 use prost::Message;
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, NodeProto};
 
 const STEP_NUMBERS: usize = 16 * 128;
 
@@ -175,6 +175,27 @@ fn another_interface_is_refused() {
     assert!(matches!(refusal(&swapped), TractError::Interface { .. }));
     let reshaped = edited(|m| m.graph.as_mut().unwrap().initializer[0].dims[0] += 1);
     assert!(matches!(refusal(&reshaped), TractError::Interface { .. }));
+}
+
+#[test]
+fn other_operators_are_refused_by_name() {
+    let with = |edit: fn(&mut NodeProto)| {
+        let file = edited(|m| {
+            edit(m.graph.as_mut().unwrap().node.iter_mut().find(|n| n.op_type == "Softmax").unwrap())
+        });
+        refusal(&file)
+    };
+    let cases: [(fn(&mut NodeProto), &str, &str); 4] = [
+        (|node| node.op_type = "Hardmax".into(), "Hardmax", "is none of this engine's"),
+        (|node| node.domain = "com.microsoft".into(), "Softmax", "is none of this engine's"),
+        (|node| node.attribute[0].name = "axes".into(), "Softmax", "has the attribute axes"),
+        (|node| node.input.push(String::new()), "Softmax", "has 2 inputs"),
+    ];
+    for (edit, name, expected) in cases {
+        let error = with(edit);
+        assert!(matches!(&error, TractError::Operator { operator, .. } if operator == name), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]
