@@ -4,16 +4,13 @@ use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa::score::NUM_AXES;
-use prost::Message;
+use aesa_onnx::{DataType, Extent, GraphProto, Message, ModelProto, TensorProto, TypeValue, ValueInfoProto};
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
-use tract_onnx::pb::type_proto::Value as Type;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 
 use crate::error::TractError;
 use crate::graph::Network;
 use crate::model::TensorInfo;
+use crate::operators::OPSET;
 
 /// The network's input.
 pub(crate) const INPUT: &str = "fbank";
@@ -72,6 +69,9 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     let outputs: Vec<TensorInfo> = graph.output.iter().map(tensor_info).collect();
     let states = check_interface(info.policy, &inputs, &outputs)?;
     let opset = proto.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
+    if opset != OPSET {
+        return refuse(format!("its operators are those of ONNX's set {opset}, not {OPSET}"));
+    }
     let network = Network::new(graph, states)?;
     Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, network })
 }
@@ -147,7 +147,7 @@ fn refuse<T>(cause: String) -> Result<T, TractError> {
 /// An initialiser must hold exactly the bytes that its shape asks for.
 fn check_initializer(tensor: &TensorProto) -> Result<(), TractError> {
     let refuse = |what: &str| Err(TractError::Interface { cause: format!("tensor {} {what}", tensor.name) });
-    if tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty() {
+    if !tensor.external_data.is_empty() {
         return refuse("lies in another file");
     }
     let element_bytes = match DataType::try_from(tensor.data_type) {
@@ -197,17 +197,17 @@ const HASH_DIGITS: usize = 64;
 /// Name, element type and shape of a graph's input or output.
 fn tensor_info(value: &ValueInfoProto) -> TensorInfo {
     let mut info = TensorInfo { name: value.name.clone(), element: "?".to_string(), shape: Vec::new() };
-    if let Some(Type::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+    if let Some(TypeValue::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
         info.element = match DataType::try_from(tensor.elem_type) {
             Ok(DataType::Float) => "f32".to_string(),
-            Ok(other) => other.as_str_name().to_ascii_lowercase(),
+            Ok(other) => format!("{other:?}").to_ascii_lowercase(),
             Err(_) => "?".to_string(),
         };
         let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
         info.shape = dims
             .map(|dim| match &dim.value {
-                Some(Dim::DimValue(size)) => size.to_string(),
-                Some(Dim::DimParam(name)) => name.clone(),
+                Some(Extent::DimValue(size)) => size.to_string(),
+                Some(Extent::DimParam(name)) => name.clone(),
                 None => "?".to_string(),
             })
             .collect();

@@ -5,9 +5,8 @@
 
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::score::FRAMES_PER_STEP;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use tract_onnx::tract_core::internal::*;
+use aesa_onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
+use tract_core::internal::*;
 
 use crate::error::TractError;
 use crate::file::{FRAME_SCORES, INPUT, State};
@@ -116,12 +115,13 @@ impl Wiring {
         self.model.add_const(name, tensor0(value).broadcast_into_rank(rank)?)
     }
 
-    /// The type of a value, and its extents.
+    /// The extents of a value.
     pub(crate) fn shape(&self, outlet: OutletId) -> TractResult<TVec<usize>> {
         let shape = &self.model.outlet_fact(outlet)?.shape;
         Ok(shape.as_concrete().context("a size that is not known")?.into())
     }
 
+    /// The type of a value's elements.
     pub(crate) fn datum_type(&self, outlet: OutletId) -> TractResult<DatumType> {
         Ok(self.model.outlet_fact(outlet)?.datum_type)
     }

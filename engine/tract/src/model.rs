@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aesa::model::ModelInfo;
 use aesa::score::NUM_AXES;
-use tract_onnx::tract_core::prelude::*;
+use tract_core::prelude::*;
 
 use crate::error::TractError;
 use crate::file::{FRAME_SCORES, INPUT, State, check};

@@ -1,23 +1,26 @@
 //! The operators that the trainer's files are made of: what tract computes for each.
 //!
 //! One table of them, no more. tract's own reader of ONNX knows every operator there is, and a program that holds it is more than
-//! twice as large. The meanings are those of ONNX's operator set 17 (<https://onnx.ai/onnx/operators/>).
+//! twice as large. The meanings are those of [`OPSET`].
 
 mod linear;
 mod lstm;
 mod reduction;
 mod shape;
 
-use tract_onnx::pb::NodeProto;
-use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
-use tract_onnx::tract_core::ops::cast::cast;
-use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
-use tract_onnx::tract_core::ops::math;
-use tract_onnx::tract_core::ops::nn::{self, Reducer};
+use aesa_onnx::{DataType, NodeProto};
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::cast::cast;
+use tract_core::ops::element_wise::ElementWiseOp;
+use tract_core::ops::math;
+use tract_core::ops::nn::{self, Reducer};
 
 use crate::error::TractError;
 use crate::graph::{Node, Wiring, axis};
+
+/// The version of ONNX's operators (<https://onnx.ai/onnx/operators/>) that is read here; other versions mean other things by some.
+pub(crate) const OPSET: i64 = 17;
 
 /// An operator: how many inputs it takes, the attributes that it heeds, and what it is to tract.
 pub(crate) struct Operator {
@@ -111,7 +114,6 @@ fn binary(wiring: &mut Wiring, node: &Node, op: TypedBinOp) -> TractResult<TVec<
 }
 
 fn cast_to(wiring: &mut Wiring, node: &Node) -> TractResult<TVec<OutletId>> {
-    use tract_onnx::pb::tensor_proto::DataType;
     let to = match DataType::try_from(i32::try_from(node.int("to", 0))?) {
         Ok(DataType::Float) => f32::datum_type(),
         Ok(DataType::Int8) => i8::datum_type(),

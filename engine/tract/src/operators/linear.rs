@@ -1,11 +1,11 @@
 //! Operators that multiply by weights.
 
-use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::cast::cast;
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
-use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::math::{mul, sub};
-use tract_onnx::tract_core::ops::nn::DataFormat;
+use tract_core::internal::*;
+use tract_core::ops::cast::cast;
+use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
+use tract_core::ops::einsum::EinSum;
+use tract_core::ops::math::{mul, sub};
+use tract_core::ops::nn::DataFormat;
 
 use crate::graph::{Node, Wiring, axis};
 

@@ -6,12 +6,12 @@
 //! h_t = sigmoid(o) * tanh(c_t)
 //! ```
 
-use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::array::{Slice, TypedConcat};
-use tract_onnx::tract_core::ops::einsum::EinSum;
-use tract_onnx::tract_core::ops::lstm_cell::LstmEpilogue;
-use tract_onnx::tract_core::ops::math::add;
-use tract_onnx::tract_core::ops::scan::{InputMapping, OutputMapping, Scan, ScanInfo};
+use tract_core::internal::*;
+use tract_core::ops::array::{Slice, TypedConcat};
+use tract_core::ops::einsum::EinSum;
+use tract_core::ops::lstm_cell::LstmEpilogue;
+use tract_core::ops::math::add;
+use tract_core::ops::scan::{InputMapping, OutputMapping, Scan, ScanInfo};
 
 use crate::graph::{Node, Wiring};
 

@@ -1,8 +1,8 @@
 //! Operators that sum over axes.
 
-use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::math::{add, div, mul, rsqrt, square, sub};
-use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
+use tract_core::internal::*;
+use tract_core::ops::math::{add, div, mul, rsqrt, square, sub};
+use tract_core::ops::nn::{Reduce, Reducer};
 
 use crate::graph::{Node, Wiring, axis};
 

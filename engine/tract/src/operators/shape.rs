@@ -1,7 +1,7 @@
 //! Operators that move numbers, or compute with shapes.
 
-use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::array::{Gather, Slice, TypedConcat};
+use tract_core::internal::*;
+use tract_core::ops::array::{Gather, Slice, TypedConcat};
 
 use crate::graph::{Node, Wiring, axis};
 
