@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
-# install.sh [--built DIR] PREFIX [CARGO ARGUMENTS...]: builds the library and installs it with its headers and a pkg-config file.
+# install.sh [--small | --built DIR] PREFIX [CARGO ARGUMENTS...]: builds the library, and installs it
+# with its headers and a pkg-config file.
 #
 # PREFIX/lib gets libaesa.so and libaesa.a, PREFIX/include aesa.h and aesa.hpp. The arguments go to cargo:
-# `--no-default-features` leaves tract out (no ONNX models), `--features starter` builds the starter model in. --built takes
-# libaesa_c.so and libaesa_c.a from DIR and builds nothing. Linux; DESTDIR is put before PREFIX.
+# `--no-default-features` leaves tract out (no ONNX models), `--features starter` builds the starter model in. --small takes
+# minutes longer and gives the smallest library (the profile dist); --built takes libaesa_c.so and libaesa_c.a from DIR and builds
+# nothing. Linux; DESTDIR is put before PREFIX.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 built=
+profile=release
+[ "${1:-}" != --small ] || { profile=dist; shift; }
 [ "${1:-}" != --built ] || { built=${2:?DIR is missing}; shift 2; }
-case ${1:-} in '' | -*) sed -n '2,6s/^# \?//p' "$0"; exit 2 ;; esac
+case ${1:-} in '' | -*) sed -n '2,8s/^# \?//p' "$0"; exit 2 ;; esac
 prefix=$(realpath -m "$1")
 shift
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 
 if [ -z "$built" ]; then
-    (cd "$root" && cargo build --release --locked -p aesa-c "$@")
-    built=${CARGO_TARGET_DIR:-$root/target}/release
+    (cd "$root" && cargo build --profile "$profile" --locked -p aesa-c "$@")
+    built=${CARGO_TARGET_DIR:-$root/target}/$profile
 fi
 # What Rust's standard library needs of the system's.
 private="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"

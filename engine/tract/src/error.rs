@@ -28,6 +28,15 @@ pub enum TractError {
         /// What was expected and what was found.
         cause: String,
     },
+    /// A node of the graph is of an operator, or of a variant of one, that no file of the trainer's has.
+    Operator {
+        /// The operator's name in ONNX.
+        operator: String,
+        /// The node's name.
+        node: String,
+        /// What is not known of it.
+        cause: String,
+    },
     /// The network cannot be built.
     Build {
         /// The runtime's words.
@@ -65,6 +74,9 @@ impl fmt::Display for TractError {
                 write!(f, "the model file is damaged: its contents do not match its checksum ({key})")
             }
             Self::Interface { cause } => write!(f, "not an aesa model, or a damaged one: {cause}"),
+            Self::Operator { operator, node, cause } => {
+                write!(f, "the operator {operator} of node {node} {cause}")
+            }
             Self::Build { cause } => write!(f, "the network cannot be built: {cause}"),
             Self::WindowSize { num_features, num_steps, max_steps } => write!(
                 f,

@@ -4,15 +4,13 @@ use aesa::Policy;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa::score::NUM_AXES;
+use aesa_onnx::{DataType, Extent, GraphProto, Message, ModelProto, TensorProto, TypeValue, ValueInfoProto};
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
-use tract_onnx::pb::type_proto::Value as Type;
-use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
-use tract_onnx::prelude::Framework;
 
 use crate::error::TractError;
+use crate::graph::Network;
 use crate::model::TensorInfo;
+use crate::operators::OPSET;
 
 /// The network's input.
 pub(crate) const INPUT: &str = "fbank";
@@ -35,22 +33,19 @@ pub(crate) struct State {
 
 /// A file that passed every check.
 pub(crate) struct CheckedFile {
-    pub(crate) proto: ModelProto,
+    pub(crate) network: Network,
     pub(crate) info: ModelInfo,
     pub(crate) metadata: Vec<(String, String)>,
     pub(crate) num_parameters: u64,
     pub(crate) opset: i64,
     pub(crate) inputs: Vec<TensorInfo>,
     pub(crate) outputs: Vec<TensorInfo>,
-    pub(crate) states: Vec<State>,
 }
 
 /// Parses and checks the bytes of a model file.
 pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
-    let proto = tract_onnx::onnx()
-        .proto_model_for_read(&mut &*bytes)
-        .map_err(|e| TractError::NotOnnx { cause: e.root_cause().to_string() })?;
-    let graph = proto.graph.as_ref().ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
+    let proto = ModelProto::decode(bytes).map_err(|e| TractError::NotOnnx { cause: e.to_string() })?;
+    let graph = proto.graph.ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
     let metadata: Vec<(String, String)> =
         proto.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
     let find = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
@@ -60,21 +55,25 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     }
     let info = ModelInfo::from_pairs(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
         .map_err(TractError::Info)?;
-    for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(graph)))] {
+    for (key, actual) in [(KEY_FILE_SHA256, file_hash), (KEY_WEIGHTS_SHA256, Some(weights_sha256(&graph)))] {
         if actual.is_none() || find(key) != actual.as_deref() {
             return Err(TractError::Hash { key });
         }
     }
     graph.initializer.iter().try_for_each(check_initializer)?;
     let num_parameters = find(KEY_NUM_PARAMETERS).and_then(|n| n.parse().ok());
-    let num_parameters = num_parameters.unwrap_or_else(|| count_parameters(graph));
+    let num_parameters = num_parameters.unwrap_or_else(|| count_parameters(&graph));
     let is_initializer = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
     let inputs: Vec<TensorInfo> =
         graph.input.iter().filter(|input| !is_initializer(&input.name)).map(tensor_info).collect();
     let outputs: Vec<TensorInfo> = graph.output.iter().map(tensor_info).collect();
     let states = check_interface(info.policy, &inputs, &outputs)?;
     let opset = proto.opset_import.iter().find(|o| o.domain.is_empty()).map_or(0, |o| o.version);
-    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, states, proto })
+    if opset != OPSET {
+        return refuse(format!("its operators are those of ONNX's set {opset}, not {OPSET}"));
+    }
+    let network = Network::new(graph, states)?;
+    Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, network })
 }
 
 /// The inputs and the outputs must be there, with the shapes that the engine feeds and reads. Gives the states: none in a
@@ -148,14 +147,14 @@ fn refuse<T>(cause: String) -> Result<T, TractError> {
 /// An initialiser must hold exactly the bytes that its shape asks for.
 fn check_initializer(tensor: &TensorProto) -> Result<(), TractError> {
     let refuse = |what: &str| Err(TractError::Interface { cause: format!("tensor {} {what}", tensor.name) });
-    if tensor.data_location == Some(DataLocation::External as i32) || !tensor.external_data.is_empty() {
+    if !tensor.external_data.is_empty() {
         return refuse("lies in another file");
     }
     let element_bytes = match DataType::try_from(tensor.data_type) {
-        Ok(DataType::Float | DataType::Int32 | DataType::Uint32) => 4,
-        Ok(DataType::Int64 | DataType::Uint64 | DataType::Double) => 8,
-        Ok(DataType::Int8 | DataType::Uint8 | DataType::Bool) => 1,
-        Ok(DataType::Float16 | DataType::Int16 | DataType::Uint16) => 2,
+        Ok(DataType::Float) => 4,
+        Ok(DataType::Int64) => 8,
+        Ok(DataType::Int8) => 1,
+        Ok(DataType::Float16) => 2,
         _ => return refuse("has an unsupported type"),
     };
     let num_bytes = tensor
@@ -198,17 +197,17 @@ const HASH_DIGITS: usize = 64;
 /// Name, element type and shape of a graph's input or output.
 fn tensor_info(value: &ValueInfoProto) -> TensorInfo {
     let mut info = TensorInfo { name: value.name.clone(), element: "?".to_string(), shape: Vec::new() };
-    if let Some(Type::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+    if let Some(TypeValue::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
         info.element = match DataType::try_from(tensor.elem_type) {
             Ok(DataType::Float) => "f32".to_string(),
-            Ok(other) => other.as_str_name().to_ascii_lowercase(),
+            Ok(other) => format!("{other:?}").to_ascii_lowercase(),
             Err(_) => "?".to_string(),
         };
         let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
         info.shape = dims
             .map(|dim| match &dim.value {
-                Some(Dim::DimValue(size)) => size.to_string(),
-                Some(Dim::DimParam(name)) => name.clone(),
+                Some(Extent::DimValue(size)) => size.to_string(),
+                Some(Extent::DimParam(name)) => name.clone(),
                 None => "?".to_string(),
             })
             .collect();

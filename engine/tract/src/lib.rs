@@ -1,9 +1,9 @@
 //! AESA-Net from an ONNX file, run by tract.
 //!
 //! ```text
-//! model.onnx --> file.rs: metadata, hash, inputs and outputs --> model.rs: plans --> session.rs: scores of a window
-//!                checked once                                    whole window once,
-//!                                                                tails on demand
+//! model.onnx --> file.rs: metadata, hash, --> graph.rs, operators.rs: --> model.rs: plans ---> session.rs: scores of a window
+//!                inputs and outputs           nodes as tract's,           whole window once,
+//!                checked once                 per number of steps         tails on demand
 //! ```
 //!
 //! A [`TractModel`] is loaded once and never changes; each thread scores through its own [`TractSession`]. The same
@@ -25,7 +25,9 @@
 
 mod error;
 mod file;
+mod graph;
 mod model;
+mod operators;
 mod session;
 
 pub use error::TractError;

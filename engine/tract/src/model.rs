@@ -6,13 +6,13 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
-use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
-use tract_onnx::prelude::*;
+use aesa::score::NUM_AXES;
+use tract_core::prelude::*;
 
 use crate::error::TractError;
 use crate::file::{FRAME_SCORES, INPUT, State, check};
+use crate::graph::Network;
 use crate::session::TractSession;
 
 /// A network ready to run on windows, or chunks, of one length.
@@ -52,8 +52,7 @@ struct Inner {
     opset: i64,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
-    states: Vec<State>,
-    network: InferenceModel,
+    network: Network,
     window: Arc<Plan>,
     /// Plans for shorter windows by their number of steps, the latest used last.
     tails: Mutex<Vec<(usize, Arc<Plan>)>>,
@@ -72,21 +71,11 @@ impl TractModel {
     /// Checks and optimises the bytes of a model file.
     ///
     /// # Errors
-    /// [`TractError::NotOnnx`], [`TractError::Info`], [`TractError::Hash`], [`TractError::Interface`] or
+    /// [`TractError::NotOnnx`], [`TractError::Info`], [`TractError::Hash`], [`TractError::Interface`], [`TractError::Operator`] or
     /// [`TractError::Build`], in the order of the checks. Damaged bytes are an error, never a panic.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TractError> {
         let file = check(bytes)?;
-        let network = guarded(|| {
-            tract_onnx::onnx()
-                .with_ignore_output_shapes(true)
-                .model_for_proto_model(&file.proto)?
-                .with_input_names(core::iter::once(INPUT).chain(file.states.iter().map(|s| s.past.as_str())))?
-                .with_outputs_by_name(
-                    core::iter::once(FRAME_SCORES).chain(file.states.iter().map(|s| s.present.as_str())),
-                )
-        })
-        .map_err(|cause| TractError::Build { cause })?;
-        let window = build(&network, &file.states, file.info.policy.max_steps())?;
+        let window = build(&file.network, file.info.policy.max_steps())?;
         let max_tails = MAX_TAILS_BYTES / (4 * file.num_parameters.max(1));
         let inner = Inner {
             info: file.info,
@@ -96,8 +85,7 @@ impl TractModel {
             opset: file.opset,
             inputs: file.inputs,
             outputs: file.outputs,
-            states: file.states,
-            network,
+            network: file.network,
             window,
             tails: Mutex::new(Vec::new()),
             max_tails: max_tails.clamp(1, 64) as usize,
@@ -143,7 +131,7 @@ impl TractModel {
     /// The states of a clip that has not begun: zeros.
     pub(crate) fn start_states(&self) -> Result<Vec<Tensor>, TractError> {
         let zeros = |state: &State| Tensor::zero::<f32>(&state.shape);
-        let states: TractResult<_> = self.inner.states.iter().map(zeros).collect();
+        let states: TractResult<_> = self.inner.network.states().iter().map(zeros).collect();
         states.map_err(|e| TractError::Build { cause: e.to_string() })
     }
 
@@ -165,7 +153,7 @@ impl TractModel {
             tails.push(entry);
             return Ok(plan);
         }
-        let plan = build(&self.inner.network, &self.inner.states, num_steps)?;
+        let plan = build(&self.inner.network, num_steps)?;
         if tails.len() >= self.inner.max_tails {
             tails.remove(0);
         }
@@ -181,18 +169,11 @@ impl fmt::Debug for TractModel {
 }
 
 /// Optimises the network for windows or chunks of `num_steps` and checks what it will put out.
-fn build(network: &InferenceModel, states: &[State], num_steps: usize) -> Result<Arc<Plan>, TractError> {
-    let plan = guarded(|| {
-        let shape = [1, num_steps * FRAMES_PER_STEP, NUM_MEL_BINS];
-        let mut network = network.clone().with_input_fact(0, f32::fact(shape).into())?;
-        for (i, state) in states.iter().enumerate() {
-            network.set_input_fact(i + 1, f32::fact(&state.shape).into())?;
-        }
-        network.into_optimized()?.into_runnable()
-    })
-    .map_err(|cause| TractError::Build { cause })?;
+fn build(network: &Network, num_steps: usize) -> Result<Arc<Plan>, TractError> {
+    let plan = guarded(|| network.wire(num_steps)?.into_optimized()?.into_runnable())
+        .map_err(|cause| TractError::Build { cause })?;
     let scores = (FRAME_SCORES, &[1, num_steps, NUM_AXES][..]);
-    let states = states.iter().map(|state| (state.present.as_str(), &state.shape[..]));
+    let states = network.states().iter().map(|state| (state.present.as_str(), &state.shape[..]));
     for (i, (name, expected)) in core::iter::once(scores).chain(states).enumerate() {
         let fact = plan.model().output_fact(i).map_err(|e| TractError::Build { cause: e.to_string() })?;
         if fact.datum_type != f32::datum_type() || fact.shape.as_concrete() != Some(expected) {

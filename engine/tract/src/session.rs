@@ -4,7 +4,7 @@ use aesa::encoder::Network;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::ModelInfo;
 use aesa::score::{FRAMES_PER_STEP, NUM_AXES, Scores};
-use tract_onnx::prelude::*;
+use tract_core::prelude::*;
 
 use crate::error::TractError;
 use crate::model::{TractModel, guarded};
@@ -83,4 +83,4 @@ impl Network for TractSession {
     }
 }
 
-type RuntimeError = tract_onnx::prelude::TractError;
+type RuntimeError = tract_core::prelude::TractError;

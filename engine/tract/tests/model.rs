@@ -8,10 +8,9 @@ use aesa::model::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, ModelInfoError};
 use aesa::score::Scores;
 use aesa::{ModelInfo, Policy};
 use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
+use aesa_onnx::{Message, ModelProto, NodeProto};
 use aesa_tract::{TractError, TractModel};
-use prost::Message;
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::ModelProto;
 
 const STEP_NUMBERS: usize = 16 * 128;
 
@@ -173,8 +172,32 @@ fn another_interface_is_refused() {
         graph.output[1].name = "frame_scores".into();
     });
     assert!(matches!(refusal(&swapped), TractError::Interface { .. }));
+    let newer = edited(|m| m.opset_import[0].version = 18);
+    assert!(matches!(refusal(&newer), TractError::Interface { .. }));
     let reshaped = edited(|m| m.graph.as_mut().unwrap().initializer[0].dims[0] += 1);
     assert!(matches!(refusal(&reshaped), TractError::Interface { .. }));
+}
+
+#[test]
+fn other_operators_are_refused_by_name() {
+    type Edit = fn(&mut NodeProto);
+    let with = |edit: Edit| {
+        let file = edited(|m| {
+            edit(m.graph.as_mut().unwrap().node.iter_mut().find(|n| n.op_type == "Softmax").unwrap())
+        });
+        refusal(&file)
+    };
+    let cases: [(Edit, &str, &str); 4] = [
+        (|node| node.op_type = "Hardmax".into(), "Hardmax", "is none of this engine's"),
+        (|node| node.domain = "com.microsoft".into(), "Softmax", "is none of this engine's"),
+        (|node| node.attribute[0].name = "axes".into(), "Softmax", "has the attribute axes"),
+        (|node| node.input.push(String::new()), "Softmax", "has 2 inputs"),
+    ];
+    for (edit, name, expected) in cases {
+        let error = with(edit);
+        assert!(matches!(&error, TractError::Operator { operator, .. } if operator == name), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]

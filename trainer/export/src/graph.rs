@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::Dimension;
-use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto};
-use tract_onnx::pb::{ValueInfoProto, type_proto};
+use aesa_onnx::{
+    AttributeProto, AttributeType, DataType, Dimension, Extent, GraphProto, NodeProto, TensorProto,
+    TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
+};
 
 use crate::storage::{Quantised, Storage};
 use crate::tensors::to_le_bytes;
@@ -243,11 +241,10 @@ fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
 
 fn value_info(name: &str, shape: &[Dim]) -> ValueInfoProto {
     let dim = shape.iter().map(dimension).collect();
-    let tensor =
-        type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
-    let value = Some(type_proto::Value::TensorType(tensor));
-    let r#type = Some(TypeProto { value, ..TypeProto::default() });
-    ValueInfoProto { name: name.to_string(), r#type, ..ValueInfoProto::default() }
+    let tensor = TensorType { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
+    let value = Some(TypeValue::TensorType(tensor));
+    let r#type = Some(TypeProto { value });
+    ValueInfoProto { name: name.to_string(), r#type }
 }
 
 fn dimension(dim: &Dim) -> Dimension {
@@ -255,5 +252,5 @@ fn dimension(dim: &Dim) -> Dimension {
         Dim::Fixed(n) => Extent::DimValue(*n as i64),
         Dim::Free(name) => Extent::DimParam(name.to_string()),
     };
-    Dimension { value: Some(value), ..Dimension::default() }
+    Dimension { value: Some(value) }
 }

@@ -61,7 +61,7 @@ pub(crate) fn clip_mean(g: &mut Graph, frame: &Value) -> Value {
     g.node("head.clip_scores", "ReduceMean", &[frame], mean_over(1))
 }
 
-fn mean_over(axis: i64) -> Vec<tract_onnx::pb::AttributeProto> {
+fn mean_over(axis: i64) -> Attributes {
     vec![ints("axes", &[axis]), int("keepdims", 0)]
 }
 

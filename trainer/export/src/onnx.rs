@@ -1,14 +1,13 @@
 //! The whole file: encoder, head, metadata and hash.
 
-use prost::Message;
 use sha2::{Digest, Sha256};
-use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
 use aesa::Policy;
 use aesa::encoder::TOKENS_PER_STEP;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::model::{KEY_FILE_SHA256, KEY_NUM_PARAMETERS, KEY_WEIGHTS_SHA256, ModelInfo};
 use aesa::score::NUM_AXES;
+use aesa_onnx::{GraphProto, Message, ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
 use crate::config::ModelConfig;
 use crate::encoder::encoder;
@@ -78,7 +77,6 @@ pub fn write_onnx_with(
             .map(|(key, value)| StringStringEntryProto { key, value })
             .collect(),
         graph: Some(graph),
-        ..ModelProto::default()
     };
     Ok(sealed(model.encode_to_vec()))
 }

@@ -10,8 +10,8 @@
 //! In int8 a linear map multiplies integers as the native engine does: docs/SPEC.md, "Quantisation". Convolutions and LSTMs have
 //! no such operators; their int8 weights are made f32 by DequantizeLinear and save room alone.
 
+use aesa_onnx::DataType;
 use half::f16;
-use tract_onnx::pb::tensor_proto::DataType;
 
 use crate::graph::{Graph, Value, int, ints};
 use crate::linear::Linear;
