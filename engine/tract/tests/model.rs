@@ -7,7 +7,9 @@ use aesa::encoder::Network;
 use aesa::model::{KEY_FILE_SHA256, KEY_WEIGHTS_SHA256, ModelInfoError};
 use aesa::score::Scores;
 use aesa::{ModelInfo, Policy};
-use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
+use aesa_export::{
+    ExportOptions, ModelConfig, Storage, random_tensors, tiny_info, write_onnx, write_onnx_with,
+};
 use aesa_onnx::{Message, ModelProto, NodeProto};
 use aesa_tract::{TractError, TractModel};
 use sha2::{Digest, Sha256};
@@ -120,6 +122,35 @@ fn numbers_depend_on_the_features_alone() {
             });
         }
     });
+}
+
+/// f16 and int8 take operators that f32 does not, chunks others than windows: all are in the table, and mean what they should.
+#[test]
+fn every_storage_scores_windows_and_chunks() {
+    let config = ModelConfig::tiny();
+    let tensors = random_tensors(&config, 1).unwrap();
+    for policy in [Policy::Windowed { window_steps: 62 }, Policy::Chunked { chunk_steps: 2, left_steps: 2 }] {
+        let info = ModelInfo { policy, ..tiny_info() };
+        let scores = |storage| {
+            let options = ExportOptions { storage, ..ExportOptions::default() };
+            let file = write_onnx_with(&config, &tensors, &info, &options).unwrap();
+            let mut session = TractModel::from_bytes(&file).unwrap().session();
+            // Twice: the second chunk takes up what the first left.
+            [7, 8].map(|seed| {
+                let mut scores = [Scores::default(); 2];
+                session.score_window(&features(2, seed), &mut scores).unwrap();
+                scores
+            })
+        };
+        let exact = scores(Storage::F32);
+        for (storage, bound) in [(Storage::F16, 0.001), (Storage::Int8, 0.02)] {
+            let (exact, stored) = (exact.as_flattened(), scores(storage));
+            let pairs = exact.iter().zip(stored.as_flattened()).flat_map(|(a, b)| a.0.iter().zip(b.0));
+            let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            println!("{policy:?} {storage:?}: {worst}");
+            assert!(worst > 0.0 && worst < bound, "{policy:?} {storage:?}: {worst}");
+        }
+    }
 }
 
 #[test]
