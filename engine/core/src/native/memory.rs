@@ -51,7 +51,7 @@ impl Layout {
         let branch_cache = cache(left * (shape.shared + shape.branch_heads) as u64);
         let head_dim = shape.head_dim().max(shape.branch_head_dim()) as u64;
         let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared];
-        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.row_tile();
+        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
         let layout = Self {
             frames: FRAMES_PER_STEP * NUM_MEL_BINS,
             tokens: n((shape.conv_context() as u64 + chunk) * width)?,
