@@ -46,6 +46,12 @@ impl<'a> Int8Weights<'a> {
         Self { data, scales: &self.scales[range], inputs: self.inputs }
     }
 
+    /// All of them, row by row.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    pub(crate) fn data(&self) -> &'a [i8] {
+        self.data
+    }
+
     /// One per output.
     pub(crate) fn scales(&self) -> &'a [f32] {
         self.scales

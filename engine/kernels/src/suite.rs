@@ -4,9 +4,9 @@
 use std::vec;
 use std::vec::Vec;
 
-use crate::attention::{Gate, Keys, QUERY_TILE, RelativeBias};
-use crate::gemm_i8::{Int8Weights, QuantisedRows};
+use crate::attention::{Gate, Keys, MAX_QUERY_TILE, RelativeBias};
 use crate::attention::{attend_to_numbers_with, attend_with};
+use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::{Kernels, Matrix, MatrixMut};
 
 /// The tables to test.
@@ -209,6 +209,35 @@ fn products_of_int8_are_the_same_where_sums_are_largest() {
 }
 
 #[test]
+fn linear_maps_in_int8_are_the_same_at_all_tails() {
+    let mut random = Random(10);
+    let rows = (1..=20).chain([31, 33, 48, 49, 65, 100, 130]).chain([513]);
+    for (case, m) in rows.cycle().take(140).enumerate() {
+        let (k, n) = (random.below(150) * (1 + case % 3), 1 + random.below(40));
+        let (w, weight_scales, bias) = (random.int8(n * k), random.numbers(n), random.awkward(n));
+        let mut x = random.numbers(m * k.max(1));
+        if let (0, Some(first)) = (case % 4, x.first_mut()) {
+            *first = f32::MAX;
+        }
+        x.iter_mut().take(if case % 5 == 0 { k } else { 0 }).for_each(|x| *x *= 1e-31);
+        let (x, w) = (Matrix::strided(&x, m, k, k.max(1)), Int8Weights::new(&w, &weight_scales, k));
+        let mapped = |table: &Kernels, scratch_rows: usize| {
+            let mut c = vec![f32::NAN; m * n];
+            let mut scratch = vec![77; scratch_rows * k.max(1) + case % 40];
+            let c_view = &mut MatrixMut::new(&mut c, n);
+            table.linear_i8(x, w, (case % 2 == 0).then_some(&bias), c_view, &mut scratch);
+            bits(&c)
+        };
+        let expected = mapped(Kernels::SCALAR, 1);
+        for table in tables() {
+            for scratch_rows in [1, 16, 64] {
+                assert_eq!(mapped(table, scratch_rows), expected, "{}: {m} {k} {n}", table.name());
+            }
+        }
+    }
+}
+
+#[test]
 fn products_of_overlapping_rows_are_the_same() {
     let mut random = Random(3);
     for (m, k, stride, n) in
@@ -284,8 +313,8 @@ fn attention_is_the_same() {
         let bias = RelativeBias { by_distance: &by_distance, gate: (case % 2 == 0).then_some(gate) };
         let bias = (case % 5 > 0).then_some(bias);
         let keys = Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 0.3, bias };
-        let attended = |table: &Kernels| {
-            let mut scratch = vec![f32::NAN; QUERY_TILE * num_keys];
+        let attended = |table: &Kernels, tile_queries: usize| {
+            let mut scratch = vec![f32::NAN; tile_queries * num_keys];
             let (mut found, mut logits) = (q.clone(), vec![0.5; num_queries]);
             table.attend(&mut MatrixMut::new(&mut found, dim), &keys, Matrix::new(&v, dim), &mut scratch);
             let numbers = &v[..num_keys];
@@ -293,8 +322,11 @@ fn attention_is_the_same() {
             (bits(&found), bits(&logits))
         };
         for table in tables() {
-            let expected = attended(definition(table));
-            assert_eq!(attended(table), expected, "{}: {dim} {num_queries} {num_before}", table.name());
+            let expected = attended(definition(table), MAX_QUERY_TILE);
+            for tile_queries in [MAX_QUERY_TILE, 1 + random.below(20)] {
+                let actual = attended(table, tile_queries);
+                assert_eq!(actual, expected, "{}: {dim} {num_queries} {num_before}", table.name());
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The network's sizes, checked, in the form that the stages use.
 
+use aesa_kernels::attention::MAX_QUERY_TILE;
+
 use super::error::ModelError;
 use super::format::{Sizes, flag};
 use crate::encoder::TOKENS_PER_STEP;
@@ -92,8 +94,16 @@ impl Shape {
     /// Rows that pass through a block's feed-forward part at a time: as many as a chunk has, since weights are read once for
     /// all of them. Small devices have narrow models and short chunks, and no memory for that.
     pub(crate) fn row_tile(&self) -> usize {
-        let is_small = self.width <= NARROW && self.chunk_tokens <= SHORT;
-        if is_small { 16 } else { self.chunk_tokens.min(MAX_ROW_TILE) }
+        if self.is_small() { 16 } else { self.chunk_tokens.min(MAX_ROW_TILE) }
+    }
+
+    /// Queries whose scores exist at a time.
+    pub(crate) fn query_tile(&self) -> usize {
+        if self.is_small() { 16 } else { MAX_QUERY_TILE }
+    }
+
+    fn is_small(&self) -> bool {
+        self.width <= NARROW && self.chunk_tokens <= SHORT
     }
 
     /// The longest rows that are quantised at a time.

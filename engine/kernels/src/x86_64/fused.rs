@@ -86,7 +86,12 @@ impl Columns<'_> {
     ) {
         let (inputs, is_whole) = (self.a.num_cols(), (self.end - self.begin) == N * R::LANES);
         let is_packed = self.a.num_rows() >= MIN_PACKED_ROWS || !is_whole;
-        let max_depth = if is_packed { MAX_PANEL / (4 * R::LANES) } else { usize::MAX };
+        let max_depth = match (is_packed, self.a.num_rows()) {
+            (true, _) => MAX_PANEL / (4 * R::LANES),
+            // Read again for the next rows, from the first cache.
+            (false, MANY_ROWS..) => NEAR_DEPTH,
+            (false, _) => usize::MAX,
+        };
         let mut first = 0;
         loop {
             let depth = max_depth.min(inputs - first);
@@ -241,3 +246,7 @@ const MAX_PANEL: usize = 16384;
 
 /// From this many rows on, a copy of the weights where they lie together is repaid.
 const MIN_PACKED_ROWS: usize = 64;
+
+/// From this many rows on, weights that are multiplied where they lie are read in parts of [`NEAR_DEPTH`] inputs.
+const MANY_ROWS: usize = 12;
+const NEAR_DEPTH: usize = 128;

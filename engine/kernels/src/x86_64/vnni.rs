@@ -128,18 +128,18 @@ struct Signal<'a> {
 /// All rows of `x` times all weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn product(
-    x: &impl Packed,
-    scales: &[f32],
-    w: Int8Weights<'_>,
-    bias: Option<&[f32]>,
-    c: &mut MatrixMut<'_>,
-) {
-    let num_tiles = scales.len().div_ceil(16);
-    for begin in (0..w.num_outputs()).step_by(16) {
+fn product(x: &impl Packed, scales: &[f32], w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+    let (num_tiles, n) = (scales.len().div_ceil(16), w.num_outputs());
+    for begin in (0..n).step_by(16) {
         let outputs = Outputs::new(w, bias, begin);
+        // They come from far, once: asked for while the ones before are multiplied.
+        let mut next = w.outputs((begin + 16).min(n)..(begin + 32).min(n)).data().chunks(64);
+        let num_ahead = next.len().div_ceil(num_tiles.div_ceil(3));
         let mut t = 0;
         while t < num_tiles {
+            for line in next.by_ref().take(num_ahead) {
+                _mm_prefetch(line.as_ptr(), _MM_HINT_T1);
+            }
             t += match num_tiles - t {
                 1 => outputs.tiles::<1>(x, t, scales, c),
                 2 | 4 => outputs.tiles::<2>(x, t, scales, c),
