@@ -30,8 +30,7 @@ pub struct Kernels {
     pub(crate) gemm_f32: unsafe fn(Matrix<'_>, Matrix<'_>, Option<&[f32]>, &mut MatrixMut<'_>),
     pub(crate) gemm_i8: unsafe fn(QuantisedRows<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>),
     /// For a table that does better than its `quantise` and `gemm_i8` one after the other.
-    pub(crate) linear_i8:
-        Option<unsafe fn(Matrix<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>, &mut [i16])>,
+    pub(crate) linear_i8: Option<LinearInt8>,
     pub(crate) quantise: unsafe fn(&[f32], &mut [i16]) -> f32,
     pub(crate) layer_norm: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) attend: unsafe fn(&mut MatrixMut<'_>, &Keys<'_>, Matrix<'_>, &mut [f32]),
@@ -41,6 +40,8 @@ pub struct Kernels {
     pub(crate) f16_store: unsafe fn(&[f32], &mut [u16]),
     pub(crate) f16_load: unsafe fn(&[u16], &mut [f32]),
 }
+
+type LinearInt8 = unsafe fn(Matrix<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>, &mut [i16]);
 
 impl Kernels {
     /// The definition: plain Rust, as the compiler's target allows.
