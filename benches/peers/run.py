@@ -11,7 +11,7 @@ Runtimes, each a process of its own that is asked for one window at a time, all 
   rten f32, rten int8       the same two files
 
 Weights are random: they change no time. aesa scores a window on one thread; with --threads 2 and more its lines are left out.
-Prints medians, ratios to onnxruntime of the same kind, time until the first window was scored, peak memory, and how far the scores are
+Prints medians, ratios to onnxruntime of the same kind, time until the model was open and until the first window was scored, peak memory, and how far the scores are
 from onnxruntime's in f32. Needs Rust and Python's venv; fetches onnxruntime into target/peers.
 """
 
@@ -74,11 +74,12 @@ def serve_onnxruntime(model, features, threads):
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    opened = time.perf_counter()
     fbank = numpy.fromfile(features, numpy.float32).reshape(1, -1, 128)
     run = lambda: session.run(["frame_scores"], {"fbank": fbank})[0]
     scores = run()
     # Python's own start and imports are not the runtime's.
-    print(json.dumps({"load_ms": 1e3 * (time.perf_counter() - imported), "import_ms": 1e3 * (imported - start)}), flush=True)
+    print(json.dumps({"open_ms": 1e3 * (opened - imported), "load_ms": 1e3 * (time.perf_counter() - imported), "import_ms": 1e3 * (imported - start)}), flush=True)
     for line in sys.stdin:
         if line.strip() == "end":
             break
@@ -98,7 +99,8 @@ class Peer:
         self.name = name
         self.times = []
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.load_ms = self.read()["load_ms"]
+        loaded = self.read()
+        self.open_ms, self.load_ms = loaded["open_ms"], loaded["load_ms"]
 
     def read(self):
         line = self.process.stdout.readline()
@@ -154,13 +156,13 @@ def report(size, threads, rounds, peers):
     by_name = {peer.name: peer for peer in peers}
     exact = by_name.get("onnxruntime f32")
     print(f"\n{size}, 10 s of audio, {threads} thread(s), median of {rounds} rounds in turns; {machine()}\n")
-    print("| runtime | ms | fastest | against onnxruntime | ready after, ms | peak memory, MiB | from onnxruntime f32 |")
-    print("|---|---|---|---|---|---|---|")
+    print("| runtime | ms | fastest | against onnxruntime | open after, ms | first scores after, ms | peak memory, MiB | from onnxruntime f32 |")
+    print("|---|---|---|---|---|---|---|---|")
     for peer in peers:
         base = by_name.get(f"onnxruntime {peer.name.split()[-1]}")
         ratio = f"{peer.median / base.median:.2f}" if base else ""
         apart = f"{max(abs(a - b) for a, b in zip(exact.scores, peer.scores, strict=True)):.1e}" if exact else ""
-        print(f"| {peer.name} | {peer.median:.1f} | {min(peer.times):.1f} | {ratio} | {peer.load_ms:.0f} | {peer.peak_mib:.0f} | {apart} |")
+        print(f"| {peer.name} | {peer.median:.1f} | {min(peer.times):.1f} | {ratio} | {peer.open_ms:.0f} | {peer.load_ms:.0f} | {peer.peak_mib:.0f} | {apart} |")
 
 
 def main():

@@ -1,7 +1,7 @@
 //! One runtime behind a pipe, for `run.py`: it loads a model, then scores the same ten seconds whenever it is told to.
 //!
 //! Standard input says `run` or `end`, one a line. Standard output answers with one JSON line each: after loading
-//! `{"load_ms"}`, after a run `{"ms"}`, at the end `{"peak_rss_bytes", "scores"}`.
+//! and a first run `{"open_ms", "load_ms"}`, after a run `{"ms"}`, at the end `{"peak_rss_bytes", "scores"}`.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
@@ -132,9 +132,10 @@ fn run_rten(path: &Path, features: Vec<f32>) -> Result<()> {
 /// Answers standard input; `work(true)` scores, `work(false)` gives the scores again.
 fn serve(start: Instant, mut work: impl FnMut(bool) -> Result<Vec<f32>>) -> Result<()> {
     let mut out = stdout().lock();
+    let open_ms = 1e3 * start.elapsed().as_secs_f64();
     // Ready to score is what has scored: some runtimes build at the first run.
     work(true)?;
-    writeln!(out, "{{\"load_ms\": {}}}", 1e3 * start.elapsed().as_secs_f64())?;
+    writeln!(out, "{{\"open_ms\": {open_ms}, \"load_ms\": {}}}", 1e3 * start.elapsed().as_secs_f64())?;
     out.flush()?;
     for line in stdin().lock().lines() {
         match line?.as_str() {

@@ -4,9 +4,9 @@
 //! score[i][j] = scale * q[i] . k[j] + gate(q[i]) * bias[distance from i to j]
 //! out[i]      = sum over j of exp(score[i][j] - max) * v[j]  /  sum over j of exp(score[i][j] - max)
 //! ```
-//! Scores exist for [`QUERY_TILE`] queries at a time, the bias only by distance; neither is ever a square.
+//! Scores exist for up to [`MAX_QUERY_TILE`] queries at a time, the bias only by distance; neither is ever a square.
 
-use crate::gemm_f32::gemm_tiled;
+use crate::gemm_f32::gemm;
 use crate::lanes;
 use crate::math::{exp, sigmoid};
 use crate::matrix::{Matrix, MatrixMut};
@@ -46,28 +46,30 @@ pub struct Gate<'a> {
     pub grep_a: f32,
 }
 
-/// Replaces `queries` `[num_queries, head_dim]` by what they find: `values` is `[num_keys, head_dim]`, `scratch` holds
-/// [`QUERY_TILE`] times `num_keys` numbers.
+/// Replaces `queries` `[num_queries, head_dim]` by what they find: `values` is `[num_keys, head_dim]`, `scratch` holds the
+/// scores of some of the queries, `num_keys` numbers each: the more at a time, up to [`MAX_QUERY_TILE`], the faster.
 ///
 /// # Panics
 /// If the sizes do not fit together.
 pub fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
-    attend_tiled::<8>(queries, keys, values, scratch);
+    attend_with(queries, keys, values, scratch, |a, b, c| gemm(a, b, None, c));
 }
 
-/// [`attend`] with products of tiles of at most `WIDEST` columns.
+/// [`attend`] with another product `c = a b`.
 #[inline(always)]
-pub(crate) fn attend_tiled<const WIDEST: usize>(
+pub(crate) fn attend_with(
     queries: &mut MatrixMut<'_>,
     keys: &Keys<'_>,
     values: Matrix<'_>,
     scratch: &mut [f32],
+    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>) + Copy,
 ) {
     let num_queries = queries.num_rows();
-    for first in (0..num_queries).step_by(QUERY_TILE) {
-        let mut tile = queries.rows_mut(first..(first + QUERY_TILE).min(num_queries));
-        let (mut weights, sums) = weights::<WIDEST>(tile.view(), keys, first, scratch);
-        gemm_tiled::<WIDEST>(weights.rows_mut(0..tile.num_rows()).view(), values, None, &mut tile);
+    let tile_queries = tile_queries(keys, scratch);
+    for first in (0..num_queries).step_by(tile_queries) {
+        let mut tile = queries.rows_mut(first..(first + tile_queries).min(num_queries));
+        let (mut weights, sums) = weights(tile.view(), keys, first, scratch, product);
+        product(weights.rows_mut(0..tile.num_rows()).view(), values, &mut tile);
         for (i, sum) in sums[..tile.num_rows()].iter().enumerate() {
             let factor = 1.0 / sum;
             tile.row_mut(i).iter_mut().for_each(|v| *v *= factor);
@@ -86,39 +88,48 @@ pub fn attend_to_numbers(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    attend_to_numbers_tiled::<8>(queries, keys, values, out, scratch);
+    attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| gemm(a, b, None, c));
 }
 
-/// [`attend_to_numbers`] with products of tiles of at most `WIDEST` columns.
+/// [`attend_to_numbers`] with another product `c = a b`.
 #[inline(always)]
-pub(crate) fn attend_to_numbers_tiled<const WIDEST: usize>(
+pub(crate) fn attend_to_numbers_with(
     queries: Matrix<'_>,
     keys: &Keys<'_>,
     values: &[f32],
     out: &mut [f32],
     scratch: &mut [f32],
+    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>) + Copy,
 ) {
-    for first in (0..queries.num_rows()).step_by(QUERY_TILE) {
-        let tile = queries.rows(first..(first + QUERY_TILE).min(queries.num_rows()));
-        let (weights, sums) = weights::<WIDEST>(tile, keys, first, scratch);
+    let tile_queries = tile_queries(keys, scratch);
+    for first in (0..queries.num_rows()).step_by(tile_queries) {
+        let tile = queries.rows(first..(first + tile_queries).min(queries.num_rows()));
+        let (weights, sums) = weights(tile, keys, first, scratch, product);
         for i in 0..tile.num_rows() {
             out[first + i] += lanes::dot(weights.view().row(i), values) / sums[i];
         }
     }
 }
 
+/// Queries whose scores `scratch` holds.
+#[inline(always)]
+fn tile_queries(keys: &Keys<'_>, scratch: &[f32]) -> usize {
+    (scratch.len() / keys.keys.num_cols().max(1)).clamp(1, MAX_QUERY_TILE)
+}
+
 /// `exp(score - max)` of each query and key, and each query's sum of them. The first of the queries is query `first`.
 #[inline(always)]
-fn weights<'s, const WIDEST: usize>(
+fn weights<'s>(
     queries: Matrix<'_>,
     keys: &Keys<'_>,
     first: usize,
     scratch: &'s mut [f32],
-) -> (MatrixMut<'s>, [f32; QUERY_TILE]) {
+    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
+) -> (MatrixMut<'s>, [f32; MAX_QUERY_TILE]) {
     let (num_queries, num_keys) = (queries.num_rows(), keys.keys.num_cols());
     let mut scores = MatrixMut::new(&mut scratch[..num_queries * num_keys], num_keys);
-    let mut sums = [0.0; QUERY_TILE];
-    gemm_tiled::<WIDEST>(queries, keys.keys, None, &mut scores);
+    let mut sums = [0.0; MAX_QUERY_TILE];
+    product(queries, keys.keys, &mut scores);
     for (i, sum) in sums[..num_queries].iter_mut().enumerate() {
         let row = scores.row_mut(i);
         row.iter_mut().for_each(|s| *s *= keys.scale);
@@ -152,14 +163,18 @@ fn add_bias(row: &mut [f32], by_distance: &[f32], distance: isize, factor: f32) 
 impl Gate<'_> {
     #[inline(always)]
     fn of(&self, query: &[f32]) -> f32 {
-        let gate = |i: usize| sigmoid(lanes::dot(self.weight.row(i), query) + self.bias[i]);
-        let (a, b) = (gate(0), gate(1));
+        let (a, b) = (self.part(0, query), self.part(1, query));
         a * (b * self.grep_a - 1.0) + 2.0
+    }
+
+    #[inline(always)]
+    fn part(&self, i: usize, query: &[f32]) -> f32 {
+        sigmoid(lanes::dot(self.weight.row(i), query) + self.bias[i])
     }
 }
 
-/// Queries whose scores exist at a time.
-pub const QUERY_TILE: usize = 16;
+/// The most queries whose scores exist at a time.
+pub const MAX_QUERY_TILE: usize = 48;
 
 #[cfg(test)]
 mod tests {
@@ -217,7 +232,7 @@ mod tests {
             for bias in [None, Some(RelativeBias { by_distance: &table, gate: gated.then_some(gate) })] {
                 let keys = Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 0.4, bias };
                 let expected = reference(&q, &keys, &v, dim);
-                let mut scratch = vec![f32::NAN; QUERY_TILE * num_keys];
+                let mut scratch = vec![f32::NAN; MAX_QUERY_TILE * num_keys];
                 let mut actual = q.clone();
                 attend(&mut MatrixMut::new(&mut actual, dim), &keys, Matrix::new(&v, dim), &mut scratch);
                 let numbers = &v[..num_keys];

@@ -16,7 +16,7 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMu
     gemm_tiled::<8>(a, b, bias, c);
 }
 
-/// [`gemm`] with tiles of at most `WIDEST` columns: 8, 16, 32 or 64.
+/// [`gemm`] with tiles of at most `WIDEST` columns: 8 or 16.
 #[inline(always)]
 pub(crate) fn gemm_tiled<const WIDEST: usize>(
     a: Matrix<'_>,
@@ -28,12 +28,6 @@ pub(crate) fn gemm_tiled<const WIDEST: usize>(
     assert!(a.num_cols() == b.num_rows() && c.num_rows() == a.num_rows() && c.num_cols() == n);
     assert!(bias.is_none_or(|bias| bias.len() == n));
     let mut j = 0;
-    if WIDEST >= 64 {
-        columns::<64>(a, b, bias, c, &mut j);
-    }
-    if WIDEST >= 32 {
-        columns::<32>(a, b, bias, c, &mut j);
-    }
     if WIDEST >= 16 {
         columns::<16>(a, b, bias, c, &mut j);
     }

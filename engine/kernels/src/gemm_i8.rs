@@ -7,7 +7,7 @@
 
 use crate::lanes::max_abs;
 use crate::math::round;
-use crate::matrix::MatrixMut;
+use crate::matrix::{Matrix, MatrixMut};
 
 /// Weights `[outputs, inputs]`, row-major, with one scale per output.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,12 @@ impl<'a> Int8Weights<'a> {
         Self { data, scales: &self.scales[range], inputs: self.inputs }
     }
 
+    /// All of them, row by row.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    pub(crate) fn data(&self) -> &'a [i8] {
+        self.data
+    }
+
     /// One per output.
     pub(crate) fn scales(&self) -> &'a [f32] {
         self.scales
@@ -66,14 +72,53 @@ impl<'a> Int8Weights<'a> {
 #[inline(always)]
 pub fn quantise(x: &[f32], q: &mut [i16]) -> f32 {
     assert_eq!(x.len(), q.len());
-    let largest = max_abs(x);
-    if largest < SMALLEST {
-        q.fill(0);
-        return 0.0;
-    }
-    let factor = 127.0 / largest;
+    let (scale, factor) = quantisation(x);
     q.iter_mut().zip(x).for_each(|(q, x)| *q = round(x * factor) as i16);
-    largest / 127.0
+    scale
+}
+
+/// A row's scale, and the factor that makes it whole numbers; both 0 for a row that is (nearly) all zero.
+#[inline(always)]
+pub(crate) fn quantisation(x: &[f32]) -> (f32, f32) {
+    let largest = max_abs(x);
+    if largest < SMALLEST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) }
+}
+
+/// `c[i] = w x[i] + bias` for rows `x` `[m, inputs]`, each quantised on the way; `scratch` holds a row of them at least.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn linear(
+    x: Matrix<'_>,
+    w: Int8Weights<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+    scratch: &mut [i16],
+) {
+    linear_with(x, c, scratch, quantise, |x, c| gemm(x, w, bias, c));
+}
+
+/// [`linear`] with other parts: as many rows at a time as `scratch` and [`MAX_ROWS`] allow.
+#[inline(always)]
+pub(crate) fn linear_with(
+    x: Matrix<'_>,
+    c: &mut MatrixMut<'_>,
+    scratch: &mut [i16],
+    quantise: impl Fn(&[f32], &mut [i16]) -> f32,
+    product: impl Fn(QuantisedRows<'_>, &mut MatrixMut<'_>),
+) {
+    let inputs = x.num_cols();
+    let tile_rows = (scratch.len() / inputs.max(1)).min(MAX_ROWS);
+    assert!(tile_rows > 0 && c.num_rows() == x.num_rows());
+    let mut scales = [0.0; MAX_ROWS];
+    for first in (0..x.num_rows()).step_by(tile_rows) {
+        let rows = first..(first + tile_rows).min(x.num_rows());
+        for (i, scale) in rows.clone().zip(&mut scales) {
+            *scale = quantise(x.row(i), &mut scratch[(i - first) * inputs..][..inputs]);
+        }
+        let tile = QuantisedRows { data: scratch, stride: inputs, scales: &scales[..rows.len()] };
+        product(tile, &mut c.rows_mut(rows));
+    }
 }
 
 /// Quantised rows: row `i` is the `inputs` numbers from `i * stride`, times `scales[i]`. Rows may overlap.

@@ -9,8 +9,10 @@ use crate::{f16, gemm_f32, lstm, math, norm};
 
 /// All kernels for one instruction set.
 ///
-/// Every table gives the same bits as [`SCALAR`](Self::SCALAR): the integer sums are exact, and the f32 functions keep
-/// its order of sums and fuse nothing; they are faster by wider registers alone.
+/// Every table gives the same bits as [`SCALAR`](Self::SCALAR), which is the definition: the integer sums are exact, and the f32
+/// functions keep its order of sums. One thing differs where [`is_fused`](Self::is_fused) says so: products of f32 are
+/// rounded after the addition only, so that such tables agree with each other to the last bit, and with the definition
+/// as closely as this allows.
 ///
 /// A table for more than the compiler's target leaves this crate through [`supported`](Self::supported) only, which has asked the
 /// processor: that is what the calls below rely on.
@@ -24,8 +26,11 @@ use crate::{f16, gemm_f32, lstm, math, norm};
 /// ```
 pub struct Kernels {
     pub(crate) name: &'static str,
+    pub(crate) is_fused: bool,
     pub(crate) gemm_f32: unsafe fn(Matrix<'_>, Matrix<'_>, Option<&[f32]>, &mut MatrixMut<'_>),
     pub(crate) gemm_i8: unsafe fn(QuantisedRows<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>),
+    /// For a table that does better than its `quantise` and `gemm_i8` one after the other.
+    pub(crate) linear_i8: Option<LinearInt8>,
     pub(crate) quantise: unsafe fn(&[f32], &mut [i16]) -> f32,
     pub(crate) layer_norm: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) attend: unsafe fn(&mut MatrixMut<'_>, &Keys<'_>, Matrix<'_>, &mut [f32]),
@@ -36,12 +41,16 @@ pub struct Kernels {
     pub(crate) f16_load: unsafe fn(&[u16], &mut [f32]),
 }
 
+type LinearInt8 = unsafe fn(Matrix<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>, &mut [i16]);
+
 impl Kernels {
     /// The definition: plain Rust, as the compiler's target allows.
     pub const SCALAR: &'static Self = &Self {
         name: "scalar",
+        is_fused: false,
         gemm_f32: gemm_f32::gemm,
         gemm_i8: gemm_i8::gemm,
+        linear_i8: None,
         quantise: gemm_i8::quantise,
         layer_norm: norm::layer_norm_in_place,
         attend: attention::attend,
@@ -80,6 +89,11 @@ impl Kernels {
         self.name
     }
 
+    /// Whether f32 products (those of attention, too) round a multiplication and the addition after it once, not twice.
+    pub fn is_fused(&self) -> bool {
+        self.is_fused
+    }
+
     /// [`gemm_f32::gemm`].
     ///
     /// # Panics
@@ -102,6 +116,31 @@ impl Kernels {
     ) {
         // SAFETY: the processor has the table's instructions.
         unsafe { (self.gemm_i8)(x, w, bias, c) }
+    }
+
+    /// [`gemm_i8::linear`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn linear_i8(
+        &self,
+        x: Matrix<'_>,
+        w: Int8Weights<'_>,
+        bias: Option<&[f32]>,
+        c: &mut MatrixMut<'_>,
+        scratch: &mut [i16],
+    ) {
+        match self.linear_i8 {
+            // SAFETY: the processor has the table's instructions.
+            Some(linear) => unsafe { linear(x, w, bias, c, scratch) },
+            None => gemm_i8::linear_with(
+                x,
+                c,
+                scratch,
+                |x, q| self.quantise(x, q),
+                |x, c| self.gemm_i8(x, w, bias, c),
+            ),
+        }
     }
 
     /// [`gemm_i8::quantise`].

@@ -1,10 +1,10 @@
-//! Sums, maxima and dot products over eight lanes, always combined in the same order.
+//! Sums, maxima and dot products over sixteen lanes, always combined in the same order.
 
-/// Sum of all values: lane `i` sums the values `i, i + 8, ..`, then the lanes are added pairwise, then the rest.
+/// Sum of all values: lane `i` sums the values `i, i + 16, ..`, then the lanes are added pairwise, then the rest.
 #[inline(always)]
 pub fn sum(x: &[f32]) -> f32 {
-    let (blocks, rest) = x.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
     for block in blocks {
         lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane += v);
     }
@@ -18,8 +18,8 @@ pub fn sum(x: &[f32]) -> f32 {
 #[inline(always)]
 pub fn dot(x: &[f32], y: &[f32]) -> f32 {
     assert_eq!(x.len(), y.len());
-    let ((blocks, rest), (y_blocks, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-    let mut lanes = [0.0; 8];
+    let ((blocks, rest), (y_blocks, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let mut lanes = [0.0; LANES];
     for (a, b) in blocks.iter().zip(y_blocks) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
             *lane += a * b;
@@ -31,23 +31,23 @@ pub fn dot(x: &[f32], y: &[f32]) -> f32 {
 /// The largest value; negative infinity of none.
 #[inline(always)]
 pub fn max(x: &[f32]) -> f32 {
-    let (blocks, rest) = x.as_chunks::<8>();
-    let mut lanes = [f32::NEG_INFINITY; 8];
-    for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, *v));
-    }
-    rest.iter().fold(fold(lanes, larger), |max, v| larger(max, *v))
+    largest(x, f32::NEG_INFINITY, |v| v)
 }
 
 /// The largest magnitude; 0 of none.
 #[inline(always)]
 pub fn max_abs(x: &[f32]) -> f32 {
-    let (blocks, rest) = x.as_chunks::<8>();
-    let mut lanes = [0.0_f32; 8];
+    largest(x, 0.0, f32::abs)
+}
+
+#[inline(always)]
+fn largest(x: &[f32], least: f32, size: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [least; LANES];
     for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, v.abs()));
+        lanes.iter_mut().zip(block).for_each(|(lane, v)| *lane = larger(*lane, size(*v)));
     }
-    rest.iter().fold(fold(lanes, larger), |max, v| larger(max, v.abs()))
+    rest.iter().fold(fold(lanes, larger), |max, v| larger(max, size(*v)))
 }
 
 /// A comparison and a selection; `f32::max` has to look after NaN and is several times slower.
@@ -57,9 +57,13 @@ fn larger(a: f32, b: f32) -> f32 {
 }
 
 #[inline(always)]
-fn fold(x: [f32; 8], f: impl Fn(f32, f32) -> f32) -> f32 {
+fn fold(x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let x: [f32; 8] = core::array::from_fn(|i| f(x[i], x[i + 8]));
     f(f(f(x[0], x[4]), f(x[2], x[6])), f(f(x[1], x[5]), f(x[3], x[7])))
 }
+
+/// The widest register's; narrower ones take several.
+const LANES: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn equal_plain_loops_at_every_length() {
-        for n in 0..40 {
+        for n in 0..80 {
             let x: Vec<f32> = (0..n).map(|i| ((i * 37 + 11) % 29) as f32 - 14.0).collect();
             let y: Vec<f32> = (0..n).map(|i| ((i * 17 + 3) % 31) as f32 - 15.0).collect();
             // Small whole numbers: every order gives the same sum.

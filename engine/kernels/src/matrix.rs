@@ -48,6 +48,12 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
+    /// From one row's begin to the next.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Row `i`.
     ///
     /// # Panics

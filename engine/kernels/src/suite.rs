@@ -1,15 +1,46 @@
-//! Every table that this processor has, against the scalar one, bit for bit: all tails, extreme values.
+//! Every table that this processor has, against the scalar one, bit for bit: all tails, extreme values. Where f32 products
+//! round once, the scalar one does so, too, for the comparison.
 
 use std::vec;
 use std::vec::Vec;
 
-use crate::attention::{Gate, Keys, QUERY_TILE, RelativeBias};
+use crate::attention::{Gate, Keys, MAX_QUERY_TILE, RelativeBias};
+use crate::attention::{attend_to_numbers_with, attend_with};
 use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::{Kernels, Matrix, MatrixMut};
 
 /// The tables to test.
 fn tables() -> impl Iterator<Item = &'static Kernels> {
     Kernels::supported().filter(|table| table.name() != Kernels::SCALAR.name())
+}
+
+/// The scalar table, with f32 products that round once.
+const FUSED: &Kernels = &Kernels {
+    name: "scalar, fused",
+    is_fused: true,
+    gemm_f32: fused_product,
+    attend: |queries, keys, values, scratch| {
+        attend_with(queries, keys, values, scratch, |a, b, c| fused_product(a, b, None, c));
+    },
+    attend_to_numbers: |queries, keys, values, out, scratch| {
+        attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| fused_product(a, b, None, c));
+    },
+    ..*Kernels::SCALAR
+};
+
+fn fused_product(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+    for i in 0..a.num_rows() {
+        for j in 0..b.num_cols() {
+            let start = bias.map_or(0.0, |bias| bias[j]);
+            let products = a.row(i).iter().enumerate();
+            c.row_mut(i)[j] = products.fold(start, |sum, (l, a)| a.mul_add(b.row(l)[j], sum));
+        }
+    }
+}
+
+/// What a table has to equal.
+fn definition(table: &Kernels) -> &'static Kernels {
+    if table.is_fused() { FUSED } else { Kernels::SCALAR }
 }
 
 /// PCG-XSH-RR (O'Neill 2014).
@@ -54,7 +85,12 @@ fn bits(x: &[f32]) -> Vec<u32> {
 fn products_of_f32_are_the_same() {
     let mut random = Random(1);
     for case in 0..600 {
-        let (m, k) = (random.below(20), random.below(40));
+        // Some with rows and inputs enough for panels, and for more than one.
+        let is_large = case % 20 == 7;
+        let (m, k) = match is_large {
+            true => (50 + random.below(40), 200 + random.below(700)),
+            false => (random.below(20), random.below(40)),
+        };
         let n = if case < 150 { case } else { 1 + random.below(40) };
         let (a_stride, b_stride, c_stride) =
             (1 + random.below(k + 3), n + random.below(3), n + random.below(3));
@@ -68,9 +104,49 @@ fn products_of_f32_are_the_same() {
             table.gemm_f32(a, b, bias, &mut view.columns_mut(0..n));
             bits(&c)
         };
-        let expected = product(Kernels::SCALAR);
         for table in tables() {
-            assert_eq!(product(table), expected, "{}: {m} {k} {n}", table.name());
+            assert_eq!(product(table), product(definition(table)), "{}: {m} {k} {n}", table.name());
+        }
+    }
+}
+
+#[test]
+fn products_rounded_once_are_near_those_rounded_twice() {
+    let mut random = Random(8);
+    for (m, k, n) in [(3, 1, 5), (70, 768, 65), (7, 3072, 33)] {
+        let (a, b, bias) = (random.numbers(m * k), random.numbers(k * n), random.numbers(n));
+        let product = |table: &Kernels, a: &[f32], b: &[f32], bias: &[f32]| {
+            let mut c = vec![f32::NAN; m * n];
+            table.gemm_f32(Matrix::new(a, k), Matrix::new(b, n), Some(bias), &mut MatrixMut::new(&mut c, n));
+            c
+        };
+        let sizes = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<f32>>();
+        let largest = product(Kernels::SCALAR, &sizes(&a), &sizes(&b), &sizes(&bias));
+        let expected = product(Kernels::SCALAR, &a, &b, &bias);
+        for table in tables() {
+            for ((c, e), largest) in product(table, &a, &b, &bias).iter().zip(&expected).zip(&largest) {
+                // Each of k sums is within half an ulp of the terms' magnitudes: far within k ulps together.
+                let bound = if table.is_fused() { k as f32 * f32::EPSILON * largest } else { 0.0 };
+                assert!((c - e).abs() <= bound, "{}: {m} {k} {n}: {c} {e}", table.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_product_does_not_depend_on_the_others() {
+    let mut random = Random(9);
+    let (m, k, n) = (131, 700, 97);
+    let (a, b) = (random.numbers(m * k), random.numbers(k * n));
+    for table in Kernels::supported() {
+        let mut whole = vec![f32::NAN; m * n];
+        let b = Matrix::new(&b, n);
+        table.gemm_f32(Matrix::new(&a, k), b, None, &mut MatrixMut::new(&mut whole, n));
+        for rows in [0..1, 3..12, 60..131] {
+            let mut part = vec![f32::NAN; rows.len() * n];
+            let a = Matrix::new(&a, k).rows(rows.clone());
+            table.gemm_f32(a, b, None, &mut MatrixMut::new(&mut part, n));
+            assert_eq!(bits(&part), bits(&whole[rows.start * n..rows.end * n]), "{} {rows:?}", table.name());
         }
     }
 }
@@ -128,6 +204,35 @@ fn products_of_int8_are_the_same_where_sums_are_largest() {
             let w = Int8Weights::new(&w, &ones, k);
             compare_int8(QuantisedRows { data: &q, stride: k, scales: &scales }, w, None, "extremes");
             compare_int8(QuantisedRows { data: &q, stride: k, scales: &small }, w, None, "small");
+        }
+    }
+}
+
+#[test]
+fn linear_maps_in_int8_are_the_same_at_all_tails() {
+    let mut random = Random(10);
+    let rows = (1..=20).chain([31, 33, 48, 49, 65, 100, 130]).chain([513]);
+    for (case, m) in rows.cycle().take(140).enumerate() {
+        let (k, n) = (random.below(150) * (1 + case % 3), 1 + random.below(40));
+        let (w, weight_scales, bias) = (random.int8(n * k), random.numbers(n), random.awkward(n));
+        let mut x = random.numbers(m * k.max(1));
+        if let (0, Some(first)) = (case % 4, x.first_mut()) {
+            *first = f32::MAX;
+        }
+        x.iter_mut().take(if case % 5 == 0 { k } else { 0 }).for_each(|x| *x *= 1e-31);
+        let (x, w) = (Matrix::strided(&x, m, k, k.max(1)), Int8Weights::new(&w, &weight_scales, k));
+        let mapped = |table: &Kernels, scratch_rows: usize| {
+            let mut c = vec![f32::NAN; m * n];
+            let mut scratch = vec![77; scratch_rows * k.max(1) + case % 40];
+            let c_view = &mut MatrixMut::new(&mut c, n);
+            table.linear_i8(x, w, (case % 2 == 0).then_some(&bias), c_view, &mut scratch);
+            bits(&c)
+        };
+        let expected = mapped(Kernels::SCALAR, 1);
+        for table in tables() {
+            for scratch_rows in [1, 16, 64] {
+                assert_eq!(mapped(table, scratch_rows), expected, "{}: {m} {k} {n}", table.name());
+            }
         }
     }
 }
@@ -208,17 +313,20 @@ fn attention_is_the_same() {
         let bias = RelativeBias { by_distance: &by_distance, gate: (case % 2 == 0).then_some(gate) };
         let bias = (case % 5 > 0).then_some(bias);
         let keys = Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 0.3, bias };
-        let attended = |table: &Kernels| {
-            let mut scratch = vec![f32::NAN; QUERY_TILE * num_keys];
+        let attended = |table: &Kernels, tile_queries: usize| {
+            let mut scratch = vec![f32::NAN; tile_queries * num_keys];
             let (mut found, mut logits) = (q.clone(), vec![0.5; num_queries]);
             table.attend(&mut MatrixMut::new(&mut found, dim), &keys, Matrix::new(&v, dim), &mut scratch);
             let numbers = &v[..num_keys];
             table.attend_to_numbers(Matrix::new(&q, dim), &keys, numbers, &mut logits, &mut scratch);
             (bits(&found), bits(&logits))
         };
-        let expected = attended(Kernels::SCALAR);
         for table in tables() {
-            assert_eq!(attended(table), expected, "{}: {dim} {num_queries} {num_before}", table.name());
+            let expected = attended(definition(table), MAX_QUERY_TILE);
+            for tile_queries in [MAX_QUERY_TILE, 1 + random.below(20)] {
+                let actual = attended(table, tile_queries);
+                assert_eq!(actual, expected, "{}: {dim} {num_queries} {num_before}", table.name());
+            }
         }
     }
 }
@@ -287,7 +395,11 @@ fn the_scalar_table_is_the_last_resort() {
     assert_eq!(names.last(), Some(&"scalar"));
     assert_eq!(Kernels::detect().name(), names[0]);
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(std::is_x86_feature_detected!("avx2"), names.contains(&"AVX2"), "{names:?}");
+    assert_eq!(
+        std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"),
+        names.contains(&"AVX2"),
+        "{names:?}"
+    );
     #[cfg(target_arch = "aarch64")]
     assert!(names.contains(&"NEON"), "{names:?}");
     #[cfg(target_arch = "wasm32")]

@@ -1,6 +1,6 @@
 //! Linear maps with f32 or int8 weights.
 
-use aesa_kernels::gemm_i8::{Int8Weights, MAX_ROWS, QuantisedRows};
+use aesa_kernels::gemm_i8::Int8Weights;
 use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 /// The weights of a linear map.
@@ -20,23 +20,12 @@ pub(crate) struct Linear<'a> {
 }
 
 impl Linear<'_> {
-    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds at least [`Shape::row_tile`](super::shape::Shape::row_tile) rows of inputs. As many rows as
-    /// it holds are multiplied at a time.
+    /// `x` `[rows, inputs]` to `y` `[rows, outputs]`; `quantised` holds a row of inputs at least. As many rows as it holds are
+    /// multiplied at a time.
     pub(crate) fn forward(&self, x: Matrix<'_>, y: &mut MatrixMut<'_>, quantised: &mut [i16]) {
-        let weights = match self.weights {
-            Weights::F32(weights) => return self.kernels.gemm_f32(x, weights, self.bias, y),
-            Weights::Int8(weights) => weights,
-        };
-        let inputs = x.num_cols();
-        let tile_rows = (quantised.len() / inputs).min(MAX_ROWS);
-        let mut scales = [0.0; MAX_ROWS];
-        for first in (0..x.num_rows()).step_by(tile_rows) {
-            let rows = first..(first + tile_rows).min(x.num_rows());
-            for (i, q) in rows.clone().zip(quantised.chunks_exact_mut(inputs)) {
-                scales[i - first] = self.kernels.quantise(x.row(i), q);
-            }
-            let tile = QuantisedRows { data: quantised, stride: inputs, scales: &scales[..rows.len()] };
-            self.kernels.gemm_i8(tile, weights, self.bias, &mut y.rows_mut(rows));
+        match self.weights {
+            Weights::F32(weights) => self.kernels.gemm_f32(x, weights, self.bias, y),
+            Weights::Int8(weights) => self.kernels.linear_i8(x, weights, self.bias, y, quantised),
         }
     }
 

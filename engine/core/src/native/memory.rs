@@ -10,7 +10,6 @@ use super::shape::Shape;
 use crate::fbank::NUM_MEL_BINS;
 use crate::score::{FRAMES_PER_STEP, NUM_AXES};
 use aesa_kernels::Kernels;
-use aesa_kernels::attention::QUERY_TILE;
 
 /// How many f32 numbers each part takes.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +50,7 @@ impl Layout {
         let branch_cache = cache(left * (shape.shared + shape.branch_heads) as u64);
         let head_dim = shape.head_dim().max(shape.branch_head_dim()) as u64;
         let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared];
-        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.row_tile();
+        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
         let layout = Self {
             frames: FRAMES_PER_STEP * NUM_MEL_BINS,
             tokens: n((shape.conv_context() as u64 + chunk) * width)?,
@@ -64,7 +63,7 @@ impl Layout {
             wide: n(wide(shape))?,
             keys: n(head_dim * keys)?,
             values: n(head_dim * keys)?,
-            scores: n(QUERY_TILE as u64 * keys)?,
+            scores: n(shape.query_tile() as u64 * keys)?,
             tile: shape.row_tile() * shape.width,
             ffn: shape.row_tile() * shape.ffn,
             // Two 16-bit numbers in one.
@@ -162,7 +161,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) keys: &'a mut [f32],
     /// A head's values: `[keys, head_dim]`.
     pub(crate) values: &'a mut [f32],
-    /// `[QUERY_TILE, keys]`
+    /// `[query_tile, keys]`
     pub(crate) scores: &'a mut [f32],
     /// `[row_tile, width]`
     pub(crate) tile: &'a mut [f32],

@@ -77,7 +77,8 @@ impl<'a> Model<'a> {
         Self::with_kernels(file, Kernels::detect())
     }
 
-    /// [`from_bytes`](Self::from_bytes) with kernels of the caller's choice. The choice changes no score, only the time.
+    /// [`from_bytes`](Self::from_bytes) with kernels of the caller's choice. The choice changes the time; scores
+    /// are the same to the last bit where both or neither of two [are fused](Kernels::is_fused), else nearly the same.
     ///
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).

@@ -1,5 +1,7 @@
 //! The network's sizes, checked, in the form that the stages use.
 
+use aesa_kernels::attention::MAX_QUERY_TILE;
+
 use super::error::ModelError;
 use super::format::{Sizes, flag};
 use crate::encoder::TOKENS_PER_STEP;
@@ -36,6 +38,15 @@ pub(crate) struct Shape {
 
 /// The widest network that is narrow: its largest weights, int8, fit into a small second cache.
 const NARROW: usize = 256;
+
+/// Tokens of the longest chunk that is short.
+const SHORT: usize = 64;
+
+/// A bound on memory: a chunk has up to 8192 tokens.
+const MAX_ROW_TILE: usize = 512;
+
+/// Rows of the base network's longest, quantised, fit into a second cache of 1 MiB beside the weights.
+const MAX_QUANTISED_ROWS: usize = 64;
 
 impl Shape {
     /// # Errors
@@ -80,10 +91,24 @@ impl Shape {
         })
     }
 
-    /// Rows that pass through a block's feed-forward part at a time; the longest rows that are quantised at a time. Wide
-    /// weights do not stay in a near cache: more rows for each time that they are read. Small devices have small models.
+    /// Rows that pass through a block's feed-forward part at a time: as many as a chunk has, since weights are read once for
+    /// all of them. Small devices have narrow models and short chunks, and no memory for that.
     pub(crate) fn row_tile(&self) -> usize {
-        if self.width > NARROW { 64 } else { 16 }
+        if self.is_small() { 16 } else { self.chunk_tokens.min(MAX_ROW_TILE) }
+    }
+
+    /// Queries whose scores exist at a time.
+    pub(crate) fn query_tile(&self) -> usize {
+        if self.is_small() { 16 } else { MAX_QUERY_TILE }
+    }
+
+    fn is_small(&self) -> bool {
+        self.width <= NARROW && self.chunk_tokens <= SHORT
+    }
+
+    /// The longest rows that are quantised at a time.
+    pub(crate) fn quantised_rows(&self) -> usize {
+        self.row_tile().clamp(16, MAX_QUANTISED_ROWS)
     }
 
     pub(crate) fn head_dim(&self) -> usize {

@@ -2,15 +2,19 @@
 //! in the scalar table, too.
 
 use crate::Kernels;
-use crate::attention::{attend_tiled, attend_to_numbers_tiled};
+use crate::attention::{attend_to_numbers_with, attend_with};
 use crate::gemm_f32::gemm_tiled;
 
 pub(super) const TABLE: Kernels = Kernels {
     name: "NEON",
     gemm_f32: |a, b, bias, c| gemm_tiled::<WIDEST>(a, b, bias, c),
-    attend: |queries, keys, values, scratch| attend_tiled::<WIDEST>(queries, keys, values, scratch),
+    attend: |queries, keys, values, scratch| {
+        attend_with(queries, keys, values, scratch, |a, b, c| gemm_tiled::<WIDEST>(a, b, None, c));
+    },
     attend_to_numbers: |queries, keys, values, out, scratch| {
-        attend_to_numbers_tiled::<WIDEST>(queries, keys, values, out, scratch);
+        attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| {
+            gemm_tiled::<WIDEST>(a, b, None, c);
+        });
     },
     ..*Kernels::SCALAR
 };

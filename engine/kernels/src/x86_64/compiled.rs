@@ -1,18 +1,19 @@
 //! The definition, compiled once more for other instructions.
 
-/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`; `$widest` is how many columns of an f32 product
-/// are summed at a time. The int8 product is one of its own.
+/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products, which are `fused.rs`'s
+/// in registers of `$register`. The int8 product is one of its own.
 macro_rules! compiled_for {
-    ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, widest: $widest:expr) => {
-        use crate::attention::{Keys, attend_tiled, attend_to_numbers_tiled};
-        use crate::gemm_f32::gemm_tiled;
+    ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, register: $register:ty) => {
+        use crate::attention::{Keys, attend_to_numbers_with, attend_with};
         use crate::matrix::{Matrix, MatrixMut};
         use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
 
         pub(super) const TABLE: Kernels = Kernels {
             name: $name,
+            is_fused: true,
             gemm_f32,
             gemm_i8: $gemm_i8,
+            linear_i8: $linear_i8,
             quantise,
             layer_norm,
             attend,
@@ -25,7 +26,8 @@ macro_rules! compiled_for {
 
         #[target_feature(enable = $features)]
         fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
-            gemm_tiled::<{ $widest }>(a, b, bias, c);
+            // SAFETY: the features are the register's.
+            unsafe { super::fused::gemm::<$register>(a, b, bias, c) }
         }
 
         #[target_feature(enable = $features)]
@@ -40,7 +42,7 @@ macro_rules! compiled_for {
 
         #[target_feature(enable = $features)]
         fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
-            attend_tiled::<{ $widest }>(queries, keys, values, scratch);
+            attend_with(queries, keys, values, scratch, |a, b, c| gemm_f32(a, b, None, c));
         }
 
         #[target_feature(enable = $features)]
@@ -51,7 +53,7 @@ macro_rules! compiled_for {
             out: &mut [f32],
             scratch: &mut [f32],
         ) {
-            attend_to_numbers_tiled::<{ $widest }>(queries, keys, values, out, scratch);
+            attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| gemm_f32(a, b, None, c));
         }
 
         #[target_feature(enable = $features)]

@@ -2,6 +2,8 @@
 
 use core::arch::x86_64::*;
 
+use super::fused::Register;
+
 /// The first 16 numbers, or as many as there are; the other lanes are 0.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -92,4 +94,46 @@ pub(super) fn reduce(x: &[__m512i; 16]) -> __m512i {
     let ab = _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xee));
     let cd = _mm512_add_epi32(_mm512_shuffle_i32x4(c, d, 0x44), _mm512_shuffle_i32x4(c, d, 0xee));
     _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xdd))
+}
+
+// Its callers have the instructions, and pointers to numbers that are there: what Register's functions ask for.
+impl Register for __m512 {
+    const LANES: usize = 16;
+    const NUM_SUMS: usize = 24;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(x: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(x: &[f32]) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { load_f32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, x: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(x, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, x: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe { store_f32(x, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, y: Self, z: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_fmadd_ps(self, y, z) }
+    }
 }

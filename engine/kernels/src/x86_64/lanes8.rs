@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::*;
 
+use super::fused::Register;
 use crate::parts::padded;
 
 /// The first 8 numbers, or as many as there are; the other lanes are 0.
@@ -86,4 +87,46 @@ pub(super) fn reduce(x: &[__m256i; 8]) -> __m256i {
     let [first, second] =
         [_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)];
     _mm256_add_epi32(first, second)
+}
+
+// Its callers have the instructions, and pointers to numbers that are there: what Register's functions ask for.
+impl Register for __m256 {
+    const LANES: usize = 8;
+    const NUM_SUMS: usize = 12;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(x: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(x: &[f32]) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { load_f32(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, x: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_ps(x, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, x: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe { store_f32(x, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, y: Self, z: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_fmadd_ps(self, y, z) }
+    }
 }

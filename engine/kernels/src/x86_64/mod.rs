@@ -3,6 +3,7 @@
 mod avx2;
 mod avx512;
 mod compiled;
+mod fused;
 mod lanes16;
 mod lanes8;
 mod pairs;
@@ -17,12 +18,12 @@ pub(crate) fn supported() -> [Option<&'static Kernels>; 2] {
 
 #[cfg(any(feature = "std", test))]
 fn has_avx2() -> bool {
-    std::is_x86_feature_detected!("avx2")
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
 }
 
 #[cfg(not(any(feature = "std", test)))]
 fn has_avx2() -> bool {
-    cfg!(target_feature = "avx2")
+    cfg!(all(target_feature = "avx2", target_feature = "fma"))
 }
 
 #[cfg(any(feature = "std", test))]

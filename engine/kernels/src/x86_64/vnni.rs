@@ -1,21 +1,21 @@
 //! The int8 product with AVX-512 VNNI.
 //!
 //! ```text
-//! for 16 T rows of x:    panel[g][t] = inputs 4g..4g+4 of 16 rows, a row per lane, as u8 = q + 128
-//!   for 16 outputs:
-//!     for NB outputs j:  sum[j][t] += dot4(panel[g][t], w[j][4g..4g+4] in all lanes)       over all g
-//!     c = bias + (sum - 128 * sum of w[j]) * scales, transposed
+//! for 16 outputs j:
+//!   for 16 T rows of x:    sum[j][t] += dot4(panel[t][g], w[j][4g..4g+4] in all lanes)       over all g, NB outputs at a time
+//!                          c = bias + (sum - 128 * sum of w[j]) * scales, transposed
+//! panel[t][g] = inputs 4g..4g+4 of 16 rows, a row per lane, as u8 = q + 128
 //! ```
-//! Changed for speed against [`gemm_i8::gemm`](crate::gemm_i8::gemm): the weights are read where they lie, without packing; each is multiplied with 16
-//! rows at once, four inputs per instruction (`vpdpbusd`, which takes one operand without sign: hence the 128). It does not
+//! Changed for speed against [`gemm_i8::gemm`](crate::gemm_i8::gemm): the weights are read where they lie, without packing, once for all rows; each
+//! is multiplied with 16 rows at once, four inputs per instruction (`vpdpbusd`, which takes one operand without sign: hence the 128). It does not
 //! saturate, and what wraps on the way comes back, since the result fits in 32 bits: the sums are exact.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::lanes16::{load_f32, load_i8, load_i16, reduce, store_f32, transpose};
-use crate::gemm_i8::{Int8Weights, QuantisedRows};
-use crate::matrix::MatrixMut;
+use crate::gemm_i8::{Int8Weights, QuantisedRows, quantisation};
+use crate::matrix::{Matrix, MatrixMut};
 use crate::parts::{padded, tail, written};
 
 /// [`gemm_i8::gemm`](crate::gemm_i8::gemm).
@@ -23,135 +23,344 @@ use crate::parts::{padded, tail, written};
 pub(super) fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     let (m, n, groups) = (x.scales.len(), w.num_outputs(), w.num_inputs().div_ceil(4));
     assert!(c.num_rows() == m && c.num_cols() == n && bias.is_none_or(|bias| bias.len() == n));
-    if groups > MAX_GROUPS {
-        return crate::gemm_i8::gemm(x, w, bias, c);
-    }
-    if m < MIN_ROWS {
+    if m < MIN_ROWS && groups <= MAX_GROUPS {
         return few_rows(x, w, bias, c);
     }
     let mut panel = [const { MaybeUninit::uninit() }; MAX_GROUPS];
-    let max_tiles = (MAX_GROUPS / groups.max(1)).min(4);
+    if let Some(signal) = Signal::pack(x, w.num_inputs(), &mut panel) {
+        return product(&signal, x.scales, w, bias, c);
+    }
+    if groups > MAX_GROUPS {
+        return crate::gemm_i8::gemm(x, w, bias, c);
+    }
+    let max_rows = 16 * (MAX_GROUPS / groups.max(1)).min(m.div_ceil(16));
+    for first in (0..m).step_by(max_rows) {
+        let rows = first..(first + max_rows).min(m);
+        let x = QuantisedRows { data: &x.data[first * x.stride..], scales: &x.scales[rows.clone()], ..x };
+        let panel = pack(x, w.num_inputs(), &mut panel);
+        product(&Panel { groups: panel, num_groups: groups }, x.scales, w, bias, &mut c.rows_mut(rows));
+    }
+}
+
+/// [`gemm_i8::linear`](crate::gemm_i8::linear): the rows are packed while they are quantised, as many at a time as `scratch` holds.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn linear(
+    x: Matrix<'_>,
+    w: Int8Weights<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+    scratch: &mut [i16],
+) {
+    let (m, inputs) = (x.num_rows(), x.num_cols());
+    assert_eq!(inputs, w.num_inputs());
+    let num_groups = inputs.div_ceil(4);
+    // SAFETY: any bits are a register's.
+    let (_, panel, _) = unsafe { scratch.align_to_mut::<__m512i>() };
+    let max_tiles = (panel.len() / num_groups.max(1)).min(MAX_TILES);
+    if m < MIN_ROWS || max_tiles == 0 {
+        return crate::gemm_i8::linear_with(x, c, scratch, crate::gemm_i8::quantise, |x, c| {
+            gemm(x, w, bias, c);
+        });
+    }
+    let mut scales = [0.0; 16 * MAX_TILES];
     for first in (0..m).step_by(16 * max_tiles) {
-        let product = Product { x, first, w, bias };
-        match (m - first).div_ceil(16).min(max_tiles) {
-            1 => product.rows::<1, 8>(&mut panel, c),
-            2 => product.rows::<2, 8>(&mut panel, c),
-            3 => product.rows::<3, 8>(&mut panel, c),
-            _ => product.rows::<4, 4>(&mut panel, c),
+        let rows = first..(first + 16 * max_tiles).min(m);
+        let groups = &mut panel[..rows.len().div_ceil(16) * num_groups];
+        let scales = &mut scales[..rows.len()];
+        if num_groups > 0 {
+            for (t, (tile, scales)) in
+                groups.chunks_exact_mut(num_groups).zip(scales.chunks_mut(16)).enumerate()
+            {
+                quantise_tile(x.rows(first + 16 * t..first + 16 * t + scales.len()), tile, scales);
+            }
+        }
+        product(&Panel { groups, num_groups }, scales, w, bias, &mut c.rows_mut(rows));
+    }
+}
+
+/// Up to 16 rows, quantised as [`gemm_i8::quantise`](crate::gemm_i8::quantise) does, in a tile of a panel.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn quantise_tile(x: Matrix<'_>, tile: &mut [__m512i], scales: &mut [f32]) {
+    let mut factors = [_mm512_setzero_ps(); 16];
+    for (i, (scale, factor)) in scales.iter_mut().zip(&mut factors).enumerate() {
+        let (whole, part) = quantisation(x.row(i));
+        *scale = whole;
+        *factor = _mm512_set1_ps(part);
+    }
+    let zero = _mm512_set1_epi8(-128);
+    for (begin, groups) in (0..x.num_cols()).step_by(64).zip(tile.chunks_mut(16)) {
+        let mut rows = [zero; 16];
+        for (i, (row, factor)) in rows.iter_mut().zip(factors).enumerate().take(x.num_rows()) {
+            let x = &x.row(i)[begin..];
+            let quarter = |n: usize| {
+                let scaled = _mm512_mul_ps(load_f32(tail(x, 16 * n)), factor);
+                _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(scaled))
+            };
+            let low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(0)), quarter(1), 1);
+            let high = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(2)), quarter(3), 1);
+            *row = _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), zero);
+        }
+        groups.iter_mut().zip(transpose(&rows)).for_each(|(place, group)| *place = group);
+    }
+}
+
+/// Quantised rows where the sums find them: 16 rows in the lanes of a register, four inputs of each.
+trait Packed {
+    /// The registers of `T` tiles of 16 rows from tile `t` on, group of inputs by group, times `NB` weights.
+    fn dots<const T: usize, const NB: usize>(&self, t: usize, w: [&[i8]; NB]) -> [[__m512i; T]; NB];
+}
+
+/// Tile by tile, each with all its inputs' groups of four.
+struct Panel<'a> {
+    groups: &'a [__m512i],
+    num_groups: usize,
+}
+
+/// Rows that overlap, each beginning `stride` inputs after the one before: every number once. Four inputs of consecutive
+/// rows lie in consecutive lanes, so that the next `stride` inputs of a row are one lane on.
+struct Signal<'a> {
+    /// `[stride / 4, len]`, the first index that of four inputs.
+    fours: &'a [i32],
+    len: usize,
+    stride: usize,
+}
+
+/// All rows of `x` times all weights.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn product(x: &impl Packed, scales: &[f32], w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+    let (num_tiles, n) = (scales.len().div_ceil(16), w.num_outputs());
+    for begin in (0..n).step_by(16) {
+        let outputs = Outputs::new(w, bias, begin);
+        // They come from far, once: asked for while the ones before are multiplied.
+        let mut next = w.outputs((begin + 16).min(n)..(begin + 32).min(n)).data().chunks(64);
+        let num_ahead = next.len().div_ceil(num_tiles.div_ceil(3));
+        let mut t = 0;
+        while t < num_tiles {
+            for line in next.by_ref().take(num_ahead) {
+                _mm_prefetch(line.as_ptr(), _MM_HINT_T1);
+            }
+            t += match num_tiles - t {
+                1 => outputs.tiles::<1>(x, t, scales, c),
+                2 | 4 => outputs.tiles::<2>(x, t, scales, c),
+                _ => outputs.tiles::<3>(x, t, scales, c),
+            };
         }
     }
 }
 
-/// The rows from `first` on.
-struct Product<'a> {
-    x: QuantisedRows<'a>,
-    first: usize,
-    w: Int8Weights<'a>,
-    bias: Option<&'a [f32]>,
+/// Up to 16 outputs from `begin` on; where there are fewer, the last is taken again.
+struct Outputs<'a> {
+    begin: usize,
+    count: usize,
+    rows: [&'a [i8]; 16],
+    scales: [f32; 16],
+    bias: [f32; 16],
+    /// What the inputs' offset of 128 adds.
+    offsets: [i32; 16],
 }
 
-impl Product<'_> {
-    /// The next `16 T` rows, `NB` outputs at a time. The panel holds the inputs' groups of four `T` times.
+impl<'a> Outputs<'a> {
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn rows<const T: usize, const NB: usize>(
+    fn new(w: Int8Weights<'a>, bias: Option<&[f32]>, begin: usize) -> Self {
+        let n = w.num_outputs();
+        let output = |j: usize| (begin + j).min(n - 1);
+        let mut rows: [&[i8]; 16] = [&[]; 16];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = w.row(output(j));
+        }
+        Self {
+            begin,
+            count: (n - begin).min(16),
+            scales: core::array::from_fn(|j| w.scales()[output(j)]),
+            bias: core::array::from_fn(|j| bias.map_or(0.0, |bias| bias[output(j)])),
+            offsets: weight_sums(&rows).map(|sum| sum << 7),
+            rows,
+        }
+    }
+
+    /// These outputs of `T` tiles of 16 rows from tile `t` on; gives `T`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn tiles<const T: usize>(
         &self,
-        panel: &mut [MaybeUninit<__m512i>; MAX_GROUPS],
+        x: &impl Packed,
+        t: usize,
+        scales: &[f32],
         c: &mut MatrixMut<'_>,
-    ) {
-        let (w, n) = (self.w, self.w.num_outputs());
-        let panel = self.pack::<T>(panel);
-        let scales = &self.x.scales[self.first..];
-        for begin in (0..n).step_by(16) {
-            let count = (n - begin).min(16);
-            let row = |j: usize| w.row((begin + j).min(n - 1));
-            let offsets = weight_sums(row);
-            let mut columns = [[_mm512_setzero_si512(); 16]; T];
-            for j in (0..count).step_by(NB) {
-                let mut rows: [&[i8]; NB] = [&[]; NB];
-                for (i, r) in rows.iter_mut().enumerate() {
-                    *r = row(j + i);
-                }
-                let sums = dots(panel, rows);
-                for (i, sums) in sums.iter().enumerate() {
-                    let output = (begin + j + i).min(n - 1);
-                    let offset = _mm512_set1_epi32(offsets[j + i] << 7);
-                    let start = _mm512_set1_ps(self.bias.map_or(0.0, |bias| bias[output]));
-                    let weight_scale = _mm512_set1_ps(w.scales()[output]);
-                    for t in 0..T {
-                        let scale = _mm512_mul_ps(load_f32(tail(scales, 16 * t)), weight_scale);
-                        let sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[t], offset));
-                        let value = _mm512_add_ps(start, _mm512_mul_ps(sum, scale));
-                        columns[t][j + i] = _mm512_castps_si512(value);
-                    }
-                }
-            }
-            for (t, columns) in columns.iter().enumerate() {
-                let rows = transpose(columns);
-                for (i, row) in rows.iter().enumerate().take(tail(scales, 16 * t).len()) {
-                    let place = &mut c.row_mut(self.first + 16 * t + i)[begin..begin + count];
-                    store_f32(place, _mm512_castsi512_ps(*row));
+    ) -> usize {
+        let mut columns = [[_mm512_setzero_si512(); 16]; T];
+        for begin in (0..self.count).step_by(NB) {
+            let mut rows: [&[i8]; NB] = [&[]; NB];
+            rows.copy_from_slice(&self.rows[begin..begin + NB]);
+            let sums = x.dots::<T, NB>(t, rows);
+            for (j, sums) in (begin..).zip(sums) {
+                let offset = _mm512_set1_epi32(self.offsets[j]);
+                let (start, weight_scale) = (_mm512_set1_ps(self.bias[j]), _mm512_set1_ps(self.scales[j]));
+                for (i, sum) in sums.into_iter().enumerate() {
+                    let scale = _mm512_mul_ps(load_f32(tail(scales, 16 * (t + i))), weight_scale);
+                    let sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, offset));
+                    columns[i][j] = _mm512_castps_si512(_mm512_add_ps(start, _mm512_mul_ps(sum, scale)));
                 }
             }
         }
+        for (tile, columns) in (t..).zip(&columns) {
+            for (i, row) in (16 * tile..scales.len()).zip(transpose(columns)) {
+                let place = &mut c.row_mut(i)[self.begin..self.begin + self.count];
+                store_f32(place, _mm512_castsi512_ps(row));
+            }
+        }
+        T
     }
+}
 
-    /// The rows' inputs, as the algorithm above wants them; rows and inputs that are not there are 0.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn pack<'p, const T: usize>(
-        &self,
-        panel: &'p mut [MaybeUninit<__m512i>; MAX_GROUPS],
-    ) -> &'p [[__m512i; T]] {
-        let (x, inputs) = (self.x, self.w.num_inputs());
-        let groups = inputs.div_ceil(4);
-        let panel = &mut panel[..groups * T];
-        let zero = _mm512_set1_epi8(-128);
-        for t in 0..T {
-            for begin in (0..inputs).step_by(64) {
+/// The rows in a panel; rows and inputs that are not there are 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn pack<'p>(
+    x: QuantisedRows<'_>,
+    inputs: usize,
+    panel: &'p mut [MaybeUninit<__m512i>; MAX_GROUPS],
+) -> &'p [__m512i] {
+    let num_groups = inputs.div_ceil(4);
+    let panel = &mut panel[..x.scales.len().div_ceil(16) * num_groups];
+    let zero = _mm512_set1_epi8(-128);
+    if num_groups > 0 {
+        for (t, tile) in panel.chunks_exact_mut(num_groups).enumerate() {
+            for (begin, groups) in (0..inputs).step_by(64).zip(tile.chunks_mut(16)) {
                 let depth = (inputs - begin).min(64);
                 let mut rows = [zero; 16];
-                for (row, i) in rows.iter_mut().zip(self.first + 16 * t..x.scales.len()) {
+                for (row, i) in rows.iter_mut().zip(16 * t..x.scales.len()) {
                     let q = &x.data[i * x.stride + begin..][..depth];
                     let low = _mm512_cvtepi16_epi8(load_i16(q));
                     let high = _mm512_cvtepi16_epi8(load_i16(tail(q, 32)));
                     let bytes = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
                     *row = _mm512_xor_si512(bytes, zero);
                 }
-                let place = panel[begin / 4 * T..].iter_mut().skip(t).step_by(T);
-                for (place, group) in place.zip(transpose(&rows)) {
-                    place.write(group);
-                }
+                groups.iter_mut().zip(transpose(&rows)).for_each(|(place, group)| _ = place.write(group));
             }
         }
-        // SAFETY: for each t the blocks of 64 inputs, 16 groups, wrote every group's entry g * T + t.
-        let panel = unsafe { written(panel) };
-        panel.as_chunks().0
+    }
+    // SAFETY: the blocks of 64 inputs, 16 groups, of each tile wrote every group.
+    unsafe { written(panel) }
+}
+
+impl<'p> Signal<'p> {
+    /// If rows of these overlap by whole groups and the panel holds them. What is past the last row's end is 0.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn pack(
+        x: QuantisedRows<'_>,
+        inputs: usize,
+        panel: &'p mut [MaybeUninit<__m512i>; MAX_GROUPS],
+    ) -> Option<Self> {
+        let (stride, num_tiles) = (x.stride, x.scales.len().div_ceil(16));
+        if stride == 0 || stride >= inputs || !stride.is_multiple_of(4) || !inputs.is_multiple_of(stride) {
+            return None;
+        }
+        let (num_real, len) = (x.scales.len() + inputs / stride - 1, 16 * num_tiles + inputs / stride - 1);
+        if len * (stride / 4) > 16 * MAX_GROUPS {
+            return None;
+        }
+        // SAFETY: a register is as large and aligned as sixteen such numbers at least.
+        let fours = unsafe {
+            core::slice::from_raw_parts_mut(panel.as_mut_ptr().cast::<MaybeUninit<i32>>(), len * (stride / 4))
+        };
+        for (f, row) in fours.chunks_exact_mut(len).enumerate() {
+            for (i, place) in row.iter_mut().enumerate() {
+                let q = match i < num_real {
+                    true => x.data[i * stride + 4 * f..].first_chunk().copied().unwrap_or([0; 4]),
+                    false => [0; 4],
+                };
+                place.write(i32::from_le_bytes(q.map(|q| (q + 128) as u8)));
+            }
+        }
+        // SAFETY: every row of it was just written to its end.
+        Some(Self { fours: unsafe { written(fours) }, len, stride })
     }
 }
 
-/// The sums of `NB` outputs and all rows, those of the inputs' offset of 128 included.
+impl Packed for Signal<'_> {
+    #[inline(always)]
+    fn dots<const T: usize, const NB: usize>(&self, t: usize, w: [&[i8]; NB]) -> [[__m512i; T]; NB] {
+        // SAFETY: who calls the products has the instructions.
+        unsafe { signal_dots(self, t, w) }
+    }
+}
+
+impl Packed for Panel<'_> {
+    #[inline(always)]
+    fn dots<const T: usize, const NB: usize>(&self, t: usize, w: [&[i8]; NB]) -> [[__m512i; T]; NB] {
+        let tiles: [&[__m512i]; T] =
+            core::array::from_fn(|i| &self.groups[(t + i) * self.num_groups..][..self.num_groups]);
+        // SAFETY: who calls the products has the instructions.
+        unsafe { panel_dots(tiles, w) }
+    }
+}
+
+/// [`Packed::dots`]: a weight's four inputs go to all lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn dots<const T: usize, const NB: usize>(panel: &[[__m512i; T]], w: [&[i8]; NB]) -> [[__m512i; T]; NB] {
+fn panel_dots<const T: usize, const NB: usize>(tiles: [&[__m512i]; T], w: [&[i8]; NB]) -> [[__m512i; T]; NB] {
     let mut sums = [[_mm512_setzero_si512(); T]; NB];
     let whole = w[0].len() / 4;
     let mut fours: [&[[i8; 4]]; NB] = [&[]; NB];
     for (fours, w) in fours.iter_mut().zip(w) {
         *fours = &w.as_chunks().0[..whole];
     }
-    for (g, group) in panel[..whole].iter().enumerate() {
+    let mut groups: [&[__m512i]; T] = [&[]; T];
+    for (groups, tile) in groups.iter_mut().zip(tiles) {
+        *groups = &tile[..whole];
+    }
+    for g in 0..whole {
+        let mut rows = [_mm512_setzero_si512(); T];
+        rows.iter_mut().zip(groups).for_each(|(rows, groups)| *rows = groups[g]);
         for (sums, w) in sums.iter_mut().zip(fours) {
             let w = _mm512_set1_epi32(i32::from_le_bytes(w[g].map(i8::cast_unsigned)));
-            for (sum, rows) in sums.iter_mut().zip(group) {
-                *sum = _mm512_dpbusd_epi32(*sum, *rows, w);
+            for (sum, rows) in sums.iter_mut().zip(rows) {
+                *sum = _mm512_dpbusd_epi32(*sum, rows, w);
             }
         }
     }
-    if let Some(group) = panel.get(whole) {
+    if w[0].len() > 4 * whole {
         for (sums, w) in sums.iter_mut().zip(w) {
             let four = padded::<i8, 4>(&w[4 * whole..]);
             let w = _mm512_set1_epi32(i32::from_le_bytes(four.map(i8::cast_unsigned)));
-            for (sum, rows) in sums.iter_mut().zip(group) {
-                *sum = _mm512_dpbusd_epi32(*sum, *rows, w);
+            for (sum, tile) in sums.iter_mut().zip(tiles) {
+                *sum = _mm512_dpbusd_epi32(*sum, tile[whole], w);
+            }
+        }
+    }
+    sums
+}
+
+/// [`Packed::dots`] of a signal: a row's inputs are found by where they lie in it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn signal_dots<const T: usize, const NB: usize>(
+    x: &Signal<'_>,
+    t: usize,
+    w: [&[i8]; NB],
+) -> [[__m512i; T]; NB] {
+    let mut sums = [[_mm512_setzero_si512(); T]; NB];
+    let groups = x.stride / 4;
+    for begin in (0..w[0].len()).step_by(x.stride) {
+        let mut fours: [&[[i8; 4]]; NB] = [&[]; NB];
+        for (fours, w) in fours.iter_mut().zip(w) {
+            *fours = &w[begin..begin + x.stride].as_chunks().0[..groups];
+        }
+        let first = 16 * t + begin / x.stride;
+        for (f, row) in x.fours.chunks_exact(x.len).enumerate().take(groups) {
+            let lanes = &row[first..first + 16 * T];
+            let mut rows = [_mm512_setzero_si512(); T];
+            for (rows, lanes) in rows.iter_mut().zip(lanes.as_chunks::<16>().0) {
+                // SAFETY: the array is as large as the register.
+                *rows = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
+            }
+            for (sums, w) in sums.iter_mut().zip(fours) {
+                let w = _mm512_set1_epi32(i32::from_le_bytes(w[f].map(i8::cast_unsigned)));
+                for (sum, rows) in sums.iter_mut().zip(rows) {
+                    *sum = _mm512_dpbusd_epi32(*sum, rows, w);
+                }
             }
         }
     }
@@ -161,10 +370,10 @@ fn dots<const T: usize, const NB: usize>(panel: &[[__m512i; T]], w: [&[i8]; NB])
 /// The sum of each of 16 rows of weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn weight_sums<'w>(row: impl Fn(usize) -> &'w [i8]) -> [i32; 16] {
+fn weight_sums(rows: &[&[i8]; 16]) -> [i32; 16] {
     let mut lanes = [_mm512_setzero_si512(); 16];
-    for (j, lanes) in lanes.iter_mut().enumerate() {
-        for part in row(j).chunks(64) {
+    for (lanes, row) in lanes.iter_mut().zip(rows) {
+        for part in row.chunks(64) {
             *lanes = _mm512_dpbusd_epi32(*lanes, _mm512_set1_epi8(1), load_i8(part));
         }
     }
@@ -205,3 +414,9 @@ const MIN_ROWS: usize = 6;
 
 /// Four inputs of 16 rows each that are packed at a time: 128 KiB on the stack, in the second-level cache.
 const MAX_GROUPS: usize = 2048;
+
+/// Tiles of 16 rows that are multiplied at a time.
+const MAX_TILES: usize = 32;
+
+/// Outputs whose sums are in registers at a time, for up to three tiles.
+const NB: usize = 8;

@@ -1,0 +1,252 @@
+//! The f32 product where multiplication and addition are one instruction, rounded once.
+//!
+//! ```text
+//! for N registers of columns j:
+//!   for up to MAX_DEPTH inputs l:    panel[l] = b[l][j..]            copied where the rows are enough to pay for it
+//!     for M rows i:                  sum[i][j] += a[i][l] (in all lanes) * panel[l][j]        sums in registers
+//! ```
+//! Every sum begins with the bias and is taken in the order of the inputs, as in [`gemm_f32`](crate::gemm_f32), whatever
+//! the panels and tiles are: a row's result does not depend on the other rows. Between panels the sums wait in `c`.
+
+use core::mem::MaybeUninit;
+
+use crate::matrix::{Matrix, MatrixMut};
+
+/// A register of f32 numbers.
+///
+/// # Safety
+/// Of every function: the processor has the register's instructions; pointers lead to as many numbers as are read or
+/// written.
+pub(super) trait Register: Copy {
+    /// Numbers in it.
+    const LANES: usize;
+    /// How many of the processor's registers can hold sums.
+    const NUM_SUMS: usize;
+
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(x: *const f32) -> Self;
+    /// The first numbers, all that there are; the other lanes are 0.
+    unsafe fn load_part(x: &[f32]) -> Self;
+    unsafe fn store(self, x: *mut f32);
+    /// The first numbers, as many as there is room for.
+    unsafe fn store_part(self, x: &mut [f32]);
+    /// `self * y + z`, rounded once.
+    unsafe fn multiply_add(self, y: Self, z: Self) -> Self;
+}
+
+/// `c = a b + bias`, as [`gemm_f32::gemm`](crate::gemm_f32::gemm) but for the rounding of its products.
+///
+/// # Panics
+/// If the sizes do not fit together.
+///
+/// # Safety
+/// The processor has the register's instructions.
+#[inline(always)]
+pub(super) unsafe fn gemm<R: Register>(
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+) {
+    let n = b.num_cols();
+    assert!(a.num_cols() == b.num_rows() && c.num_rows() == a.num_rows() && c.num_cols() == n);
+    assert!(bias.is_none_or(|bias| bias.len() == n));
+    let mut panel = [const { MaybeUninit::uninit() }; MAX_PANEL];
+    let most = R::NUM_SUMS / 6 * R::LANES;
+    for begin in (0..n).step_by(most) {
+        let columns = Columns { a, b, bias, begin, end: n.min(begin + most) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (columns.end - begin).div_ceil(R::LANES) {
+                1 => columns.product::<R, 1>(&mut panel, c),
+                2 => columns.product::<R, 2>(&mut panel, c),
+                3 => columns.product::<R, 3>(&mut panel, c),
+                _ => columns.product::<R, 4>(&mut panel, c),
+            }
+        }
+    }
+}
+
+/// The columns `begin..end` of a product.
+struct Columns<'a> {
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    bias: Option<&'a [f32]>,
+    begin: usize,
+    end: usize,
+}
+
+impl Columns<'_> {
+    /// The columns lie in `N` registers.
+    #[inline(always)]
+    unsafe fn product<R: Register, const N: usize>(
+        &self,
+        panel: &mut [MaybeUninit<f32>; MAX_PANEL],
+        c: &mut MatrixMut<'_>,
+    ) {
+        let (inputs, is_whole) = (self.a.num_cols(), (self.end - self.begin) == N * R::LANES);
+        let is_packed = self.a.num_rows() >= MIN_PACKED_ROWS || !is_whole;
+        let max_depth = match (is_packed, self.a.num_rows()) {
+            (true, _) => MAX_PANEL / (4 * R::LANES),
+            // Read again for the next rows, from the first cache.
+            (false, MANY_ROWS..) => NEAR_DEPTH,
+            (false, _) => usize::MAX,
+        };
+        let mut first = 0;
+        loop {
+            let depth = max_depth.min(inputs - first);
+            let (weights, stride) = match is_packed {
+                true => (self.pack(first, depth, N * R::LANES, panel), N * R::LANES),
+                false => self.in_place(first, depth),
+            };
+            let part = Part { columns: self, first, depth, weights, stride };
+            // SAFETY: the caller's promise; weights and stride are a panel's, or whole rows of b.
+            unsafe { part.rows::<R, N>(c) };
+            first += depth;
+            if first == inputs {
+                return;
+            }
+        }
+    }
+
+    /// The columns of `depth` inputs from `first` on, one row after another, filled up with zeros to `width`.
+    #[inline(always)]
+    fn pack(
+        &self,
+        first: usize,
+        depth: usize,
+        width: usize,
+        panel: &mut [MaybeUninit<f32>; MAX_PANEL],
+    ) -> *const f32 {
+        let panel = &mut panel[..depth * width];
+        for (l, place) in panel.chunks_exact_mut(width).enumerate() {
+            let row = &self.b.row(first + l)[self.begin..self.end];
+            let (whole, rest) = place.split_at_mut(row.len());
+            whole.iter_mut().zip(row).for_each(|(place, v)| _ = place.write(*v));
+            rest.iter_mut().for_each(|place| _ = place.write(0.0));
+        }
+        panel.as_ptr().cast()
+    }
+
+    /// The same without a copy, and what lies between the rows.
+    #[inline(always)]
+    fn in_place(&self, first: usize, depth: usize) -> (*const f32, usize) {
+        match depth {
+            0 => (core::ptr::NonNull::dangling().as_ptr(), 0),
+            // The last row is there as the first is.
+            _ => {
+                let last = self.b.row(first + depth - 1);
+                assert!(last.len() >= self.end);
+                (self.b.row(first)[self.begin..].as_ptr(), self.b.stride())
+            }
+        }
+    }
+}
+
+/// Some of the inputs of some columns.
+struct Part<'a> {
+    columns: &'a Columns<'a>,
+    first: usize,
+    depth: usize,
+    /// `depth` rows of whole registers, `stride` apart.
+    weights: *const f32,
+    stride: usize,
+}
+
+impl Part<'_> {
+    /// All rows of `a`, as many at a time as there are registers for.
+    #[inline(always)]
+    unsafe fn rows<R: Register, const N: usize>(&self, c: &mut MatrixMut<'_>) {
+        let num_rows = c.num_rows();
+        let mut i = 0;
+        // SAFETY: the caller's promise.
+        unsafe {
+            while 8 * N <= R::NUM_SUMS && i + 8 <= num_rows {
+                self.tile::<R, 8, N>(i, c);
+                i += 8;
+            }
+            while i + 6 <= num_rows {
+                self.tile::<R, 6, N>(i, c);
+                i += 6;
+            }
+            while i + 4 <= num_rows {
+                self.tile::<R, 4, N>(i, c);
+                i += 4;
+            }
+            while i + 2 <= num_rows {
+                self.tile::<R, 2, N>(i, c);
+                i += 2;
+            }
+            while i < num_rows {
+                self.tile::<R, 1, N>(i, c);
+                i += 1;
+            }
+        }
+    }
+
+    /// Rows `i..i + M`.
+    #[inline(always)]
+    unsafe fn tile<R: Register, const M: usize, const N: usize>(&self, i: usize, c: &mut MatrixMut<'_>) {
+        let Columns { a, bias, begin, end, .. } = *self.columns;
+        let is_whole = end - begin == N * R::LANES;
+        // SAFETY: the rows of a hold the part's inputs, which the slices check. What is loaded and stored of c and bias is
+        // checked likewise: whole registers where the columns fill all of them, else parts that know their length.
+        // The weights are the caller's promise.
+        unsafe {
+            let rows: [*const f32; M] =
+                core::array::from_fn(|r| a.row(i + r)[self.first..self.first + self.depth].as_ptr());
+            let mut sums = [[R::splat(0.0); N]; M];
+            if self.first > 0 {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let place = &c.row_mut(i + r)[begin..end];
+                    *sums = load_all::<R, N>(place, is_whole);
+                }
+            } else if let Some(bias) = bias {
+                sums = [load_all::<R, N>(&bias[begin..end], is_whole); M];
+            }
+            for l in 0..self.depth {
+                let weights = self.weights.add(l * self.stride);
+                let weights: [R; N] = core::array::from_fn(|n| R::load(weights.add(n * R::LANES)));
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    let x = R::splat(*row.add(l));
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = x.multiply_add(weights, *sum);
+                    }
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                let place = &mut c.row_mut(i + r)[begin..end];
+                for (n, sum) in sums.iter().enumerate() {
+                    match is_whole {
+                        true => sum.store(place[n * R::LANES..][..R::LANES].as_mut_ptr()),
+                        false => sum.store_part(&mut place[n * R::LANES..]),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `N` registers of numbers, the last of them perhaps not full.
+#[inline(always)]
+unsafe fn load_all<R: Register, const N: usize>(x: &[f32], is_whole: bool) -> [R; N] {
+    core::array::from_fn(|n| {
+        // SAFETY: the processor has the instructions, the caller says; the numbers are in the slice.
+        unsafe {
+            match is_whole {
+                true => R::load(x[n * R::LANES..][..R::LANES].as_ptr()),
+                false => R::load_part(&x[n * R::LANES..]),
+            }
+        }
+    })
+}
+
+/// Numbers of a panel: 64 KiB on the stack.
+const MAX_PANEL: usize = 16384;
+
+/// From this many rows on, a copy of the weights where they lie together is repaid.
+const MIN_PACKED_ROWS: usize = 64;
+
+/// From this many rows on, weights that are multiplied where they lie are read in parts of [`NEAR_DEPTH`] inputs.
+const MANY_ROWS: usize = 12;
+const NEAR_DEPTH: usize = 128;
