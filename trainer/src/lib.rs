@@ -24,6 +24,7 @@ pub mod chunking;
 pub mod config;
 pub mod dataset;
 pub mod distill;
+pub mod environment;
 pub mod evaluate;
 pub mod export;
 pub mod inputs;
