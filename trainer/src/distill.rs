@@ -232,7 +232,7 @@ impl Distillation {
         let mut batch = loss.of(&prediction, Truth { targets: &targets, domains: &domains, tokens }, rng);
         if !self.pairs.is_empty() {
             let hidden = self.hidden_loss(&encoded.hidden, &taught, mask.as_ref());
-            batch.hidden = hidden.double_value(&[]);
+            batch.hidden = hidden.detach();
             batch.total += hidden * self.config.hidden_weight;
         }
         batch

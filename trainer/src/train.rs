@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::adam::AdamW;
 use crate::checkpoint::Checkpoint;
@@ -21,11 +21,11 @@ use crate::inputs::{Batch, Crop, Inputs};
 use crate::listing::{Clips, Listing};
 use crate::loss::{BatchLoss, Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
-use crate::model::{AesaNet, ENCODER_PREFIX};
+use crate::model::{AesaNet, ENCODER_PREFIX, LAYER_PREFIXES};
 use crate::predict::{self, Policy};
 use crate::progress;
 use crate::resume;
-use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash, weights_file};
+use crate::run::{EpochRecord, NUM_LOSSES, Origin, RunFolder, RunInfo, run_hash, weights_file};
 use crate::weights::{self, NamedTensors};
 
 /// How a run is made; its config and its clips decide what comes out.
@@ -74,6 +74,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         best_epoch: 0,
         best_validation_mse: f64::INFINITY,
         finished: false,
+        origin: Origin::of(&config, &tables)?,
     };
     eprintln!(
         "{} training and {} validation clips; {} of {} parameters learn",
@@ -271,32 +272,29 @@ impl<'a> Learner<'a> {
         families.shuffle(rng);
         let order: Vec<usize> = families.into_iter().flatten().collect();
         let mut sums = [0.0; NUM_LOSSES];
+        // To read a loss is to wait for the device: each is read when the next step is on its way there.
+        let mut unread: Option<Unread> = None;
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
             let chunking = self.config.chunks.draw(rng);
             let crops = self.crops(batch, clips, steps, rng);
             let parts = Batch { clips, crops: &crops, chunking };
-            let loss = match &self.distillation {
+            let loss = self.config.precision.scope(|| match &self.distillation {
                 Some(distillation) => distillation.loss(net, &mut self.loss, inputs, parts, rng),
                 None => self.labelled_loss(net, inputs, parts, rng),
-            };
-            let total = loss.total.double_value(&[]);
-            if !total.is_finite() {
-                bail!(
-                    "the loss is {total} in batch {} of an epoch: lower learning_rate and \
-                     encoder_learning_rate, or set warmup_steps or clip_grad_norm",
-                    number + 1
-                );
-            }
+            });
+            let losses = Unread { losses: loss.values(), number: number + 1, num_clips: batch.len() };
             let factor = self.factor();
             let TrainConfig { learning_rate, encoder_learning_rate, clip_grad_norm, .. } = *self.config;
             self.optimiser.step(&loss.total, clip_grad_norm, |name| {
                 factor * if name.starts_with(ENCODER_PREFIX) { encoder_learning_rate } else { learning_rate }
             });
-            let losses = [total, loss.clip, loss.frame, loss.triplet, loss.rank, loss.hidden];
-            for (sum, value) in sums.iter_mut().zip(losses) {
-                *sum += value * batch.len() as f64 / clips.len() as f64;
+            if let Some(earlier) = unread.replace(losses) {
+                earlier.add_to(&mut sums, clips.len())?;
             }
             bar.inc(1);
+        }
+        if let Some(last) = unread {
+            last.add_to(&mut sums, clips.len())?;
         }
         Ok(sums)
     }
@@ -354,6 +352,37 @@ impl<'a> Learner<'a> {
     }
 }
 
+/// The losses of an optimiser step, still on the device.
+struct Unread {
+    losses: Tensor,
+    /// Of the batch, from 1.
+    number: usize,
+    num_clips: usize,
+}
+
+impl Unread {
+    /// Adds the share of this batch to the means over `num_clips` clips.
+    ///
+    /// # Errors
+    /// Where the loss is not a number. The weights are none by then: the run's last state and best weights are those of an
+    /// earlier epoch.
+    fn add_to(&self, sums: &mut [f64; NUM_LOSSES], num_clips: usize) -> Result<()> {
+        let losses = Vec::<f64>::try_from(self.losses.to_device(Device::Cpu).to_kind(Kind::Double))?;
+        if !losses[0].is_finite() {
+            bail!(
+                "the loss is {} in batch {} of an epoch: lower learning_rate and encoder_learning_rate, or set \
+                 warmup_steps or clip_grad_norm",
+                losses[0],
+                self.number
+            );
+        }
+        for (sum, loss) in sums.iter_mut().zip(losses) {
+            *sum += loss * self.num_clips as f64 / num_clips as f64;
+        }
+        Ok(())
+    }
+}
+
 /// What the learning rates are multiplied by at an optimiser step.
 fn learning_rate_factor(config: &TrainConfig, step: usize, total_steps: usize) -> f64 {
     let warmup = config.warmup_steps;
@@ -405,11 +434,13 @@ fn build(
     for (tensors, prefix) in start {
         weights::load(&mut net.store, &tensors, prefix)?;
     }
-    if config.freeze_encoder {
-        for (name, parameter) in net.store.variables() {
-            if name.starts_with(ENCODER_PREFIX) {
-                _ = parameter.set_requires_grad(false);
-            }
+    let stays = |name: &str| {
+        config.freeze_encoder && name.starts_with(ENCODER_PREFIX)
+            || config.freeze_layer_weights && LAYER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    for (name, parameter) in net.store.variables() {
+        if stays(&name) {
+            _ = parameter.set_requires_grad(false);
         }
     }
     Ok(net)

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 mod distill;
 mod eval_tables;
+mod precision;
 mod study;
 mod tensorboard;
 
@@ -146,6 +147,15 @@ fn train_measure_export() {
     // Noise and label move together: a network that learns nothing stays at 1.
     let info = read_json(&folder.path().join("run/run.json"));
     assert!(info["best_validation_mse"].as_f64().unwrap() < 0.5, "{info}");
+    // What was read, and by which command.
+    let sources = info["origin"]["files"].as_array().unwrap();
+    let digest = |source: &Value| {
+        let bytes = fs::read(source["path"].as_str().unwrap()).unwrap();
+        hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes))
+    };
+    assert_eq!(sources.len(), 2, "{info}");
+    assert!(sources.iter().all(|source| source["sha256"] == digest(source)), "{info}");
+    assert_eq!(info["origin"]["command"][1], "train", "{info}");
 
     // The same seed gives the same weights, another seed does not.
     let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
