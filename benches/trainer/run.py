@@ -115,7 +115,7 @@ def measure(arguments, encoder, precision, facts, environment, data, device):
     ratio = statistics.median(b / a for a, b in zip(aesa.times, torch.times, strict=True))
     memory = [side.peak_bytes / 2**20 for side in sides]
     return (
-        f"| {encoder} | {precision} | {per_second[0]:.2f} | {per_second[1]:.2f} | {ratio:.2f} | {memory[0]:.0f} | {memory[1]:.0f} "
+        f"| {encoder} | {precision} | {per_second[0]:.3g} | {per_second[1]:.3g} | {ratio:.2f} | {memory[0]:.0f} | {memory[1]:.0f} "
         f"| {aesa.batch_ms:.1f} of {statistics.median(aesa.times):.0f} | {apart:.0e} | {losses_apart:.0e} |"
     )
 
@@ -144,7 +144,11 @@ def main():
     facts, environment, data = prepare(arguments)
     device = arguments.device or ("cuda" if facts["gpu"] else "cpu")
     settings = [(encoder, precision) for encoder in arguments.encoder for precision in arguments.precision]
-    rows = [measure(arguments, *setting, facts, environment, data, device) for setting in settings]
+    rows = []
+    for setting in settings:
+        rows.append(measure(arguments, *setting, facts, environment, data, device))
+        # What is there is not lost with what comes after.
+        print(rows[-1], file=sys.stderr, flush=True)
     lines = [
         f"{arguments.size}, {arguments.batch} clip(s) of 10 s per step, medians of {arguments.rounds} rounds in turns; {machine(facts, device)}",
         "",
