@@ -98,8 +98,8 @@ pub struct TrainConfig {
     /// Weight of the ranking loss, which counts pairs of one domain that are scored in the wrong order; 0 turns
     /// it off, as in the paper. Where it is on, the clips of one family share a batch and are cropped alike.
     pub rank_weight: f64,
-    /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed
-    /// anew each epoch, unless `train --cache` keeps them on disk.
+    /// Memory for the hidden states of a frozen encoder, MiB, for training's clips and again for validation's; where they
+    /// would need more they are computed anew each epoch, unless `train --cache` keeps them on disk.
     pub cache_hidden_mib: usize,
 
     /// A run folder or safetensors file to start from.

@@ -101,6 +101,15 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         eprintln!("goes on after epoch {}", course.epoch);
     }
     let inputs = Inputs::new(&config, &net, &clips, options.cache)?;
+    // Where learning need not run the encoder, validation need not either.
+    let validated = match &inputs {
+        Inputs::Hidden(_) => Some(Inputs::new(&config, &net, &validation, options.cache)?),
+        Inputs::Features { .. } => None,
+    };
+    let hidden = match &validated {
+        Some(Inputs::Hidden(hidden)) => Some(&hidden[..]),
+        _ => None,
+    };
     let bar = progress::bar((config.epochs * learner.batches_per_epoch) as u64, "training");
     bar.set_position((course.epoch * learner.batches_per_epoch) as u64);
     while course.epoch < course.end {
@@ -109,7 +118,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
         let (validation_mse, metrics, parameters) = learner.optimiser.averaged(|| {
-            let (mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
+            let (mse, metrics) = validate(&net, &validation, hidden, &scale, config.window_steps);
             (mse, metrics, weights::snapshot(&net.store))
         });
         let seconds = [trained, started.elapsed().as_secs_f64() - trained];
@@ -455,15 +464,18 @@ fn count_parameters(net: &AesaNet) -> [usize; 2] {
     [count(true), count(false)]
 }
 
-/// MSE in z over all axes, and metrics per axis on the scale of 0 to 10.
+/// MSE in z over all axes, and metrics per axis on the scale of 0 to 10; from the clips' hidden states, where they are kept.
 fn validate(
     net: &AesaNet,
     clips: &[Clip],
+    hidden: Option<&[Tensor]>,
     scale: &TargetScale,
     window_steps: usize,
 ) -> (f64, [Metrics; NUM_AXES]) {
-    let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
-    let scores = predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ());
+    let scores = hidden.map(|hidden| predict::head_scores(net, hidden)).unwrap_or_else(|| {
+        let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
+        predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ())
+    });
     let metrics = core::array::from_fn(|axis| {
         let prediction: Vec<f64> = scores.iter().map(|s| s[axis]).collect();
         let truth: Vec<f64> = clips.iter().map(|c| c.targets[axis]).collect();
