@@ -71,7 +71,7 @@ impl AdamW {
 
     fn update(&mut self, clip_norm: f64, rate: impl Fn(&str) -> f64) {
         self.steps_done += 1;
-        let shrink = if clip_norm > 0.0 { self.shrink(clip_norm) } else { 1.0 };
+        let shrink = (clip_norm > 0.0).then(|| self.shrink(clip_norm));
         let correction = 1.0 - BETA_1.powi(self.steps_done as i32);
         let square_correction = (1.0 - BETA_2.powi(self.steps_done as i32)).sqrt();
         let average_share = self.average_share();
@@ -80,7 +80,7 @@ impl AdamW {
             if !gradient.defined() {
                 continue;
             }
-            let gradient = if shrink < 1.0 { gradient * shrink } else { gradient };
+            let gradient = shrink.as_ref().map_or(gradient.shallow_clone(), |factor| gradient * factor);
             let rate = rate(name);
             _ = mean.lerp_(&gradient, 1.0 - BETA_1);
             _ = mean_square.g_mul_scalar_(BETA_2).addcmul_(&(&gradient * (1.0 - BETA_2)), &gradient);
@@ -124,11 +124,13 @@ impl AdamW {
         }
     }
 
-    /// The factor that brings the norm of the whole gradient down to `largest`.
-    fn shrink(&self, largest: f64) -> f64 {
+    /// The factor that brings the norm of the whole gradient down to `largest`, or 1: `[]`, on the parameters' device,
+    /// so that nobody has to wait for it.
+    fn shrink(&self, largest: f64) -> Tensor {
         let gradients = self.parameters.iter().map(|p| p.tensor.grad()).filter(Tensor::defined);
         let norms: Vec<Tensor> = gradients.map(|g| g.norm()).collect();
-        largest / (Tensor::stack(&norms, 0).norm().double_value(&[]) + 1e-6)
+        let norm = Tensor::stack(&norms, 0).norm().to_kind(Kind::Double);
+        (Tensor::from(largest) / (norm + 1e-6)).clamp_max(1.0).to_kind(Kind::Float)
     }
 
     /// Everything that the next steps depend on, beside the parameters.

@@ -8,9 +8,11 @@ use aesa_export::EncoderConfig;
 use tch::nn::{Init, Path};
 use tch::{Kind, Tensor};
 
-use crate::chunking::{self, Chunking};
+use crate::attention::{PositionBias, Reach};
+use crate::chunking::Chunking;
 use crate::layers::{LayerNorm, Linear, xavier_normal};
 use crate::padding::Padding;
+use crate::precision::{full, operand};
 
 /// A BEATs encoder of any size.
 #[derive(Debug)]
@@ -82,12 +84,12 @@ impl Beats {
     ) -> Encoded {
         let stride = self.config.input_patch_size;
         let x = features.unsqueeze(1); // (B, 1, F, 128)
-        let weight = &self.patch_embedding;
-        let x = x.conv2d(weight, None::<&Tensor>, [stride, stride], [0, 0], [1, 1], 1); // (B, E, F/16, 8)
+        let weight = operand(&self.patch_embedding);
+        let x = operand(&x).conv2d(&weight, None::<&Tensor>, [stride, stride], [0, 0], [1, 1], 1); // (B, E, F/16, 8)
         let x = x.flatten(2, 3).transpose(1, 2); // (B, T, E)
         let x = self.layer_norm.forward(&x); // (B, T, E)
         let project = |p: &Linear| p.forward(&x);
-        let patch_embedding = self.post_extract_proj.as_ref().map_or(x.shallow_clone(), project); // (B, T, D)
+        let patch_embedding = full(&self.post_extract_proj.as_ref().map_or(x.shallow_clone(), project)); // (B, T, D)
 
         let patch_embedding = padding.map_or(patch_embedding.shallow_clone(), |p| p.zero(&patch_embedding));
         let mut x = &patch_embedding + self.pos_conv.forward(&patch_embedding, chunking); // (B, T, D)
@@ -95,11 +97,11 @@ impl Beats {
             x = self.encoder_layer_norm.forward(&x);
         }
         x = x.dropout(self.config.dropout, train);
-        let bias = self.relative_position.as_ref().map(|r| r.forward(x.size()[1])); // (H, T, T)
-        let mask = chunking::attention_mask(padding, chunking, x.size()[1], x.device());
+        let reach = Reach::new(padding, chunking, x.size()[1], x.device());
+        let bias = self.relative_position.as_ref().map(|r| r.forward(reach.span())); // (H, span, span)
         let mut hidden = vec![x.shallow_clone()];
         for block in &self.blocks {
-            x = block.forward(&x, bias.as_ref(), mask.as_ref(), train);
+            x = block.forward(&x, bias.as_ref(), &reach, train);
             hidden.push(x.shallow_clone());
         }
         Encoded { patch_embedding, hidden }
@@ -149,16 +151,18 @@ impl PosConv {
     /// `t + (K-1)/2`, and zeros in place of those past its chunk's end.
     fn forward(&self, x: &Tensor, chunking: Option<Chunking>) -> Tensor {
         let num_tokens = x.size()[1];
-        let weight = Tensor::internal_weight_norm(&self.weight_v, &self.weight_g, 2); // (D, D/groups, K)
+        let weight = operand(&Tensor::internal_weight_norm(&self.weight_v, &self.weight_g, 2)); // (D, D/groups, K)
+        let bias = operand(&self.bias);
+        let x = operand(x);
         let kernel = weight.size()[2];
         let padding = kernel / 2;
         if let Some(chunking) = chunking.and_then(|c| c.cutting(num_tokens)) {
-            let x = chunking.with_left_context(x, padding).constant_pad_nd([0, kernel - 1 - padding]); // (B*N, D, C+K-1)
-            let y = x.conv1d(&weight, Some(&self.bias), 1, 0, 1, self.groups); // (B*N, D, C)
+            let x = chunking.with_left_context(&x, padding).constant_pad_nd([0, kernel - 1 - padding]); // (B*N, D, C+K-1)
+            let y = x.conv1d(&weight, Some(&bias), 1, 0, 1, self.groups); // (B*N, D, C)
             return chunking.join(&y.gelu("none").transpose(1, 2), num_tokens); // (B, T, D)
         }
         let x = x.transpose(1, 2); // (B, D, T)
-        let y = x.conv1d(&weight, Some(&self.bias), 1, padding, 1, self.groups); // (B, D, T or T+1)
+        let y = x.conv1d(&weight, Some(&bias), 1, padding, 1, self.groups); // (B, D, T or T+1)
         // An even kernel with this padding gives one output too many, dropped as the official SamePad does.
         y.narrow(2, 0, num_tokens).gelu("none").transpose(1, 2) // (B, T, D)
     }
@@ -236,9 +240,9 @@ impl Block {
         }
     }
 
-    /// `[B, T, D]` to `[B, T, D]`; `mask` is added to the attention's logits.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, mask: Option<&Tensor>, train: bool) -> Tensor {
-        let attend = |x: &Tensor| self.attention.forward(x, bias, mask).dropout(self.dropout, train);
+    /// `[B, T, D]` to `[B, T, D]`; `bias` is by distance, `[H, span, span]`.
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, reach: &Reach, train: bool) -> Tensor {
+        let attend = |x: &Tensor| self.attention.forward(x, bias, reach).dropout(self.dropout, train);
         let feed =
             |x: &Tensor| self.fc2.forward(&self.fc1.forward(x).gelu("none")).dropout(self.dropout, train);
         if self.layer_norm_first {
@@ -283,21 +287,13 @@ impl Attention {
     ///
     /// The official code divides the query by 32 before the product and multiplies by 32 inside the softmax,
     /// which is the same number with a smaller range for half precision.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, mask: Option<&Tensor>) -> Tensor {
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, reach: &Reach) -> Tensor {
         let split = |y: Tensor| y.unflatten(2, [self.heads, -1]).transpose(1, 2); // (B, H, T, d)
         let (q, k, v) =
             (split(self.q_proj.forward(x)), split(self.k_proj.forward(x)), split(self.v_proj.forward(x)));
-        let bias = match (bias, &self.gate) {
-            (Some(bias), Some(gate)) => Some(gate.forward(&q) * bias), // (B, H, T, T)
-            (Some(bias), None) => Some(bias.unsqueeze(0).expand([q.size()[0], -1, -1, -1], false)),
-            (None, _) => None,
-        };
-        let logits = match (bias, mask) {
-            (Some(bias), Some(mask)) => Some(bias + mask),    // (B, H, T, T)
-            (None, Some(mask)) => Some(mask.shallow_clone()), // (B or 1, 1, T or 1, T)
-            (bias, None) => bias,
-        };
-        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, logits, 0.0, false, None, false);
+        let gate = || self.gate.as_ref().map(|gate| gate.forward(&q)); // (B, H, T, 1)
+        let bias = bias.map(|by_pair| PositionBias { by_pair, gate: gate() });
+        let y = reach.attend(&q, &k, &v, bias.as_ref());
         let y = y.transpose(1, 2).flatten(2, 3); // (B, H, T, d) to (B, T, D)
         self.out_proj.forward(&y) // (B, T, D)
     }

@@ -10,6 +10,7 @@ use aesa::encoder::TOKENS_PER_STEP;
 use tch::{Device, Kind, Tensor};
 
 use crate::padding::Padding;
+use crate::upload::upload;
 
 /// How time is cut, from the first step of what the network is given: a clip, or a crop of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,13 @@ impl Chunking {
     }
 
     /// Tokens of a chunk.
-    fn tokens(self) -> i64 {
+    pub(crate) fn tokens(self) -> i64 {
         (self.steps * TOKENS_PER_STEP) as i64
+    }
+
+    /// Tokens before its chunk that a token attends to, where there are so many.
+    pub(crate) fn left_tokens(self) -> i64 {
+        self.left_chunks() as i64 * self.tokens()
     }
 
     /// Each chunk with the `left` tokens before it, of `[B, T, D]`: `[B * N, D, left + C]`. Zeros stand before the
@@ -77,7 +83,7 @@ impl Chunking {
     /// padding.
     fn reversed(self, num_tokens: i64, padding: Option<&Padding>, device: Device) -> Tensor {
         let lengths = padding.map_or_else(|| vec![num_tokens], |p| p.lengths().to_vec());
-        let lengths = Tensor::from_slice(&lengths).to_device(device).unsqueeze(1); // (B, 1)
+        let lengths = upload(&Tensor::from_slice(&lengths), device).unsqueeze(1); // (B, 1)
         let place = Tensor::arange(num_tokens + self.missing(num_tokens), (Kind::Int64, device)); // (N*C)
         let start = self.of_place(&place) * self.tokens();
         let end = lengths.minimum(&(&start + self.tokens())); // (B, N*C)

@@ -1,5 +1,5 @@
 //! Every key of a training run, with its default. A run folder's `config.toml` holds them all, but a `device` that is the
-//! CPU.
+//! CPU and a `precision` that is float32.
 
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use rand_pcg::Pcg64;
 use crate::chunking::Chunking;
 
 use crate::distill::DistillConfig;
+use crate::precision::Precision;
 
 /// A training run. The defaults are the paper's where it says, else the choices of `docs/SPEC.md`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,11 @@ pub struct TrainConfig {
     /// The CPU is not written: runs on it have the hash that they had before there was a choice.
     #[serde(skip_serializing_if = "DeviceName::is_cpu")]
     pub device: DeviceName,
+    /// What the operands of matrix products are while the network learns: `float32`, or `bfloat16` as PyTorch's autocast has
+    /// it, which halves their memory and is faster where the device has bf16 units; [`crate::precision`] says which
+    /// layers. Validation, evaluation, cached hidden states and exported models are float32 always.
+    #[serde(skip_serializing_if = "Precision::is_float32")]
+    pub precision: Precision,
 
     /// At most this many passes over the training set.
     pub epochs: usize,
@@ -60,6 +66,10 @@ pub struct TrainConfig {
     pub encoder_learning_rate: f64,
     /// Keeps the encoder as it is, as in the paper.
     pub freeze_encoder: bool,
+    /// Keeps the head's layer weights and norms as they are: in a fresh head all of the encoder's layers count alike. Not
+    /// written where they learn: such runs have the hash that they had before there was a choice.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub freeze_layer_weights: bool,
     /// How the learning rates change over the run.
     pub learning_rate_schedule: Schedule,
     /// Optimiser steps over which the learning rates rise from 0.
@@ -89,8 +99,8 @@ pub struct TrainConfig {
     /// Weight of the ranking loss, which counts pairs of one domain that are scored in the wrong order; 0 turns
     /// it off, as in the paper. Where it is on, the clips of one family share a batch and are cropped alike.
     pub rank_weight: f64,
-    /// Memory for the hidden states of a frozen encoder, MiB; where they would need more they are computed
-    /// anew each epoch, unless `train --cache` keeps them on disk.
+    /// Memory for the hidden states of a frozen encoder, MiB, for training's clips and again for validation's; where they
+    /// would need more they are computed anew each epoch, unless `train --cache` keeps them on disk.
     pub cache_hidden_mib: usize,
 
     /// A run folder or safetensors file to start from.
@@ -181,7 +191,11 @@ impl DeviceName {
     pub fn find(self) -> Result<tch::Device> {
         let Self::Cuda(number) = self else { return Ok(tch::Device::Cpu) };
         let count = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
-        ensure!(count > 0, "cuda was asked for, but this libtorch sees no CUDA device");
+        ensure!(
+            count > 0,
+            "cuda was asked for, but this libtorch sees no CUDA device: the one that trainer/setup-libtorch.sh installs is for \
+             CPUs; with LD_LIBRARY_PATH=.../torch/lib before the command it is that of Python's torch 2.11.0"
+        );
         ensure!(
             (number as i64) < count,
             "cuda:{number} was asked for, but this libtorch sees {count} CUDA devices, counted from 0"
@@ -251,6 +265,7 @@ impl Default for TrainConfig {
             seed: 1,
             threads: 0,
             device: DeviceName::Cpu,
+            precision: Precision::Float32,
             epochs: 100,
             schedule_epochs: 0,
             patience: 10,
@@ -261,6 +276,7 @@ impl Default for TrainConfig {
             learning_rate: 1e-4,
             encoder_learning_rate: 1e-5,
             freeze_encoder: true,
+            freeze_layer_weights: false,
             learning_rate_schedule: Schedule::Constant,
             warmup_steps: 0,
             weight_decay: 0.0,
@@ -489,6 +505,8 @@ mod tests {
         let chunks = ChunkConfig { steps: vec![6], ..ChunkConfig::default() };
         let complete = TrainConfig {
             device: DeviceName::Cuda(0),
+            precision: Precision::Bfloat16,
+            freeze_layer_weights: true,
             schedule_epochs: 1,
             average_decay: 0.5,
             chunks,
@@ -542,6 +560,7 @@ mod tests {
         for text in [
             "bathc_size = 2",
             "batch_size = 0",
+            "precision = 'float16'",
             "crop_steps = 99",
             "[model.head]\nattention_heads = 7",
             "[chunks]\nsteps = [6, 0]",

@@ -233,7 +233,7 @@ impl Distillation {
         let mut sum = loss.of(&prediction, truth, rng);
         if !self.pairs.is_empty() {
             let hidden = self.hidden_loss(&encoded.hidden, &taught, mask.as_ref());
-            sum.hidden = hidden.double_value(&[]);
+            sum.hidden = hidden.detach();
             sum.total += hidden * self.config.hidden_weight;
         }
         sum

@@ -17,6 +17,7 @@ use crate::dataset::Clip;
 use crate::model::{AesaNet, ENCODER_PREFIX, Prediction};
 use crate::padding::Padding;
 use crate::progress;
+use crate::upload::upload;
 use crate::weights;
 
 /// A part of a clip, in steps of 160 ms.
@@ -152,6 +153,19 @@ impl Inputs {
         features
     }
 
+    /// What a step on crops brings to the device, still in main memory: features `[B, F, 128]`, or hidden states
+    /// `[layers, B, T, D]`, f16.
+    pub fn batch(&self, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Tensor {
+        match self {
+            Self::Features { .. } => self.features(clips, crops, rng),
+            Self::Hidden(hidden) => {
+                let parts: Vec<Tensor> =
+                    crops.iter().map(|c| cut(&hidden[c.clip], 1, c, TOKENS_PER_STEP)).collect();
+                stack(&parts, 1, 1)
+            }
+        }
+    }
+
     /// Which tokens of a batch of crops are none, for tensors on `device`.
     pub fn padding(crops: &[Crop], device: Device) -> Option<Padding> {
         let lengths: Vec<i64> = crops.iter().map(|c| (c.steps * TOKENS_PER_STEP) as i64).collect();
@@ -168,22 +182,19 @@ impl Inputs {
         rng: &mut Pcg64,
     ) -> Prediction {
         let padding = Self::padding(crops, net.device());
+        let batch = upload(&self.batch(clips, crops, rng), net.device());
         match self {
             Self::Features { frozen, .. } => {
-                let features = self.features(clips, crops, rng).to_device(net.device());
                 if *frozen {
-                    let encode = || net.beats.forward(&features, padding.as_ref(), chunking, false);
+                    let encode = || net.beats.forward(&batch, padding.as_ref(), chunking, false);
                     let encoded = tch::no_grad(encode);
                     net.head.forward(&encoded.hidden[1..], padding, chunking, true)
                 } else {
-                    net.forward(&features, padding, chunking, true)
+                    net.forward(&batch, padding, chunking, true)
                 }
             }
-            Self::Hidden(hidden) => {
-                let parts: Vec<Tensor> =
-                    crops.iter().map(|c| cut(&hidden[c.clip], 1, c, TOKENS_PER_STEP)).collect();
-                let hidden = stack(&parts, 1, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
-                net.head.forward(&hidden.unbind(0), padding, chunking, true)
+            Self::Hidden(_) => {
+                net.head.forward(&batch.to_kind(Kind::Float).unbind(0), padding, chunking, true)
             }
         }
     }
@@ -199,6 +210,9 @@ fn stack(parts: &[Tensor], new_dim: i64, dim: usize) -> Tensor {
     let padded: Vec<Tensor> = parts
         .iter()
         .map(|part| {
+            if part.size()[dim] == longest {
+                return part.shallow_clone();
+            }
             let behind = 2 * (part.dim() - 1 - dim); // pad() counts from the last dimension
             let mut amounts = vec![0; behind + 2];
             amounts[behind + 1] = longest - part.size()[dim];

@@ -3,6 +3,8 @@
 use tch::Tensor;
 use tch::nn::{Init, Path};
 
+use crate::precision::{full, operand};
+
 /// `y = x W^T + b`.
 #[derive(Debug)]
 pub struct Linear {
@@ -32,7 +34,7 @@ impl Linear {
 
     /// `[.., in]` to `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+        operand(x).linear(&operand(&self.weight), Some(&operand(&self.bias)))
     }
 }
 
@@ -51,7 +53,7 @@ impl LayerNorm {
 
     /// Same shape out as in.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, false)
+        full(x).layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-5, false)
     }
 }
 

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod adam;
+mod attention;
 pub mod beats;
 pub mod bootstrap;
 pub mod buffer;
@@ -24,6 +25,7 @@ pub mod chunking;
 pub mod config;
 pub mod dataset;
 pub mod distill;
+pub mod environment;
 pub mod evaluate;
 pub mod export;
 pub mod inputs;
@@ -34,6 +36,7 @@ pub mod metrics;
 pub mod model;
 pub mod padding;
 pub mod pickle;
+pub mod precision;
 pub mod predict;
 pub mod predictions;
 pub mod progress;
@@ -47,4 +50,5 @@ pub mod tables;
 pub mod tensorboard;
 pub mod train;
 pub mod truth;
+mod upload;
 pub mod weights;

@@ -17,6 +17,7 @@ use crate::buffer::TripletBuffer;
 use crate::config::{TrainConfig, TripletConfig};
 use crate::model::Prediction;
 use crate::padding;
+use crate::upload::upload;
 
 /// Mean and standard deviation of the training targets per axis, on the scale of 0 to 10.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,27 +49,35 @@ impl TargetScale {
     /// Scores of 0 to 1, `[.., A]`, in standard deviations from the mean.
     fn z_of_scores(&self, scores: &Tensor) -> Tensor {
         let row = |values: &[f64; NUM_AXES]| {
-            Tensor::from_slice(&values.map(|v| v as f32)).to_device(scores.device())
+            upload(&Tensor::from_slice(&values.map(|v| v as f32)), scores.device())
         };
         (scores * 10.0 - row(&self.mean)) / row(&self.std)
     }
 }
 
-/// The loss of one batch, part by part; add a term here and in [`Loss::of`].
+/// The loss of one batch, part by part, `[]` each; add a term here and in [`Loss::of`].
 #[derive(Debug)]
 pub struct BatchLoss {
     /// What is minimised.
     pub total: Tensor,
     /// MSE of the clip scores, in z.
-    pub clip: f64,
+    pub clip: Tensor,
     /// MSE of the token scores, in z.
-    pub frame: f64,
+    pub frame: Tensor,
     /// Triplet loss; 0 while the buffer has no triplet.
-    pub triplet: f64,
+    pub triplet: Tensor,
     /// Ranking loss, in z; 0 where it is off.
-    pub rank: f64,
+    pub rank: Tensor,
     /// Difference from a teacher's hidden states, which [`crate::distill`] adds; else 0.
-    pub hidden: f64,
+    pub hidden: Tensor,
+}
+
+impl BatchLoss {
+    /// All of them in this order, `[6]`, without gradient and still on the network's device.
+    pub fn values(&self) -> Tensor {
+        let Self { total, clip, frame, triplet, rank, hidden } = self;
+        Tensor::stack(&[total, clip, frame, triplet, rank, hidden].map(Tensor::detach), 0)
+    }
 }
 
 /// What is known of a batch.
@@ -116,8 +125,8 @@ impl Loss {
     pub fn of(&mut self, prediction: &Prediction, batch: Truth<'_>, rng: &mut Pcg64) -> BatchLoss {
         let z: Vec<[f64; NUM_AXES]> = batch.targets.iter().map(|t| self.scale.z(t)).collect();
         let flat: Vec<f32> = z.iter().flatten().map(|v| *v as f32).collect();
-        let truth =
-            Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]).to_device(prediction.token_scores.device()); // (B, A)
+        let truth = Tensor::from_slice(&flat).view([-1, NUM_AXES as i64]);
+        let truth = upload(&truth, prediction.token_scores.device()); // (B, A)
         let token_z = self.scale.z_of_scores(&prediction.token_scores); // (B, T, A)
         let mean = |x: &Tensor| padding::mean(x, prediction.padding.as_ref());
         let clip_z = mean(&token_z); // (B, A), since z is linear in the score
@@ -128,29 +137,24 @@ impl Loss {
         };
         let frame = mean(&(token_z - token_truth).square()).mean(Kind::Float);
         let mut total = &clip + &frame * self.frame_weight;
-        let mut rank_value = 0.0;
+        let zero = || clip.detach().zeros_like();
+        let mut rank_value = zero();
         if self.rank_weight != 0.0 {
             let rank = rank_loss(&clip_z, &truth, batch.domains, batch.families);
-            rank_value = rank.double_value(&[]);
+            rank_value = rank.detach();
             total += rank * self.rank_weight;
         }
-        let mut triplet_value = 0.0;
+        let mut triplet_value = zero();
         if self.triplet.alpha != 0.0 {
             let embedding = self.embedding(prediction);
             if let Some(triplet) = self.triplet_loss(&embedding, &z, rng) {
-                triplet_value = triplet.double_value(&[]);
+                triplet_value = triplet.detach();
                 total += triplet * self.triplet.alpha;
             }
             self.buffer.push(&embedding, &z);
         }
-        BatchLoss {
-            total,
-            clip: clip.double_value(&[]),
-            frame: frame.double_value(&[]),
-            triplet: triplet_value,
-            rank: rank_value,
-            hidden: 0.0,
-        }
+        let hidden = zero();
+        BatchLoss { total, clip, frame, triplet: triplet_value, rank: rank_value, hidden }
     }
 
     /// The embeddings that are compared, `[B, S]`.
@@ -172,7 +176,7 @@ impl Loss {
         }
         let index = |pick: fn(&crate::buffer::Triplet) -> usize| {
             let places: Vec<i64> = triplets.iter().map(|t| pick(t) as i64).collect();
-            Tensor::from_slice(&places).to_device(embedding.device())
+            upload(&Tensor::from_slice(&places), embedding.device())
         };
         let recent = self.buffer.embeddings(); // (len, S)
         let anchor = embedding.index_select(0, &index(|t| t.anchor)); // (triplets, S)
@@ -196,7 +200,7 @@ fn rank_loss(
 ) -> Tensor {
     let differences = |x: &Tensor| x.unsqueeze(1) - x.unsqueeze(0); // (B, B, A)
     let equal = |numbers: &[i64]| {
-        let numbers = Tensor::from_slice(numbers).to_device(truth.device());
+        let numbers = upload(&Tensor::from_slice(numbers), truth.device());
         numbers.unsqueeze(1).eq_tensor(&numbers.unsqueeze(0)).unsqueeze(2) // (B, B, 1)
     };
     let same_domain = equal(&domains.iter().map(|d| d.map_or(-1, |d| d as i64)).collect::<Vec<_>>());
@@ -236,6 +240,10 @@ mod tests {
         }
     }
 
+    fn value(x: &Tensor) -> f64 {
+        x.double_value(&[])
+    }
+
     fn speech(targets: &[[f64; 4]]) -> Truth<'_> {
         let domains = &[Some(Domain::Speech); 2][..targets.len()];
         Truth { targets, domains, families: &[None; 2][..targets.len()], tokens: None }
@@ -256,9 +264,9 @@ mod tests {
         // Token scores 0.3 and 0.7 mean 5.0 (z 0); the target 7 is z 1: clip error 1, token errors 4 and 0.
         let prediction = prediction(&[0.3, 0.3, 0.3, 0.3, 0.7, 0.7, 0.7, 0.7], &[1.0, 0.0]);
         let batch = loss.of(&prediction, speech(&[[7.0; 4]]), &mut Pcg64::seed_from_u64(1));
-        assert!((batch.clip - 1.0).abs() < 1e-5, "{batch:?}");
-        assert!((batch.frame - 2.0).abs() < 1e-5, "{batch:?}");
-        assert_eq!(batch.triplet, 0.0);
+        assert!((value(&batch.clip) - 1.0).abs() < 1e-5, "{batch:?}");
+        assert!((value(&batch.frame) - 2.0).abs() < 1e-5, "{batch:?}");
+        assert_eq!(value(&batch.triplet), 0.0);
         assert!((batch.total.double_value(&[]) - 3.0).abs() < 1e-5);
     }
 
@@ -271,7 +279,10 @@ mod tests {
         let tokens = Tensor::from_slice(&[0.3f32; 8]).view([-1, 2, 4]);
         let truth = Truth { tokens: Some(&tokens), ..speech(&[[3.0; 4]]) };
         let batch = loss.of(&prediction, truth, &mut Pcg64::seed_from_u64(1));
-        assert!((batch.frame - 2.0).abs() < 1e-5 && (batch.clip - 1.0).abs() < 1e-5, "{batch:?}");
+        assert!(
+            (value(&batch.frame) - 2.0).abs() < 1e-5 && (value(&batch.clip) - 1.0).abs() < 1e-5,
+            "{batch:?}"
+        );
     }
 
     #[test]
@@ -303,12 +314,12 @@ mod tests {
         // Anchor at 1 with target 5: the like lies at 0 (distance 1), the unlike at 3 (distance 4): max(1 - 4
         // + 1, 0) = 0.
         let near = loss.of(&prediction(&scores[..8], &[1.0, 0.0]), speech(&[[5.0; 4]]), &mut rng);
-        assert_eq!(near.triplet, 0.0);
+        assert_eq!(value(&near.triplet), 0.0);
         let mut loss = Loss::new(&config, scale);
         loss.of(&prediction(&scores, &[0.0, 0.0, 3.0, 0.0]), speech(&[[5.0; 4], [9.0; 4]]), &mut rng);
         // Anchor at 2: max(4 - 1 + 1, 0) = 4.
         let far = loss.of(&prediction(&scores[..8], &[2.0, 0.0]), speech(&[[5.0; 4]]), &mut rng);
-        assert!((far.triplet - 4.0).abs() < 1e-5, "{far:?}");
+        assert!((value(&far.triplet) - 4.0).abs() < 1e-5, "{far:?}");
     }
 
     #[test]

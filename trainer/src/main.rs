@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod commands;
-mod environment;
 
 /// Makes corpora, trains AESA-Net on them, measures models and exports them to ONNX.
 ///
@@ -31,7 +30,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    environment::ensure();
+    aesa_trainer::environment::ensure();
     let result = match Arguments::parse().command {
         Command::Synth(arguments) => commands::synth::run(&arguments),
         Command::Train(arguments) => commands::train::run(&arguments),

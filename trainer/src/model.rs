@@ -9,10 +9,12 @@ use aesa_export::{EncoderConfig, HeadConfig, ModelConfig};
 use tch::nn::{Init, Path, VarStore};
 use tch::{Device, Kind, Tensor};
 
+use crate::attention::Reach;
 use crate::beats::Beats;
-use crate::chunking::{self, Chunking};
+use crate::chunking::Chunking;
 use crate::layers::{LayerNorm, Linear, uniform, xavier_normal};
 use crate::padding::{self, Padding};
+use crate::precision::{full, operand};
 
 /// Encoder and head with their parameters, named `beats.*` and `head.*`.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub struct AesaNet {
 
 /// What the names of the encoder's parameters begin with.
 pub const ENCODER_PREFIX: &str = "beats.";
+
+/// What the names of the head's parameters begin with that say how much each of the encoder's layers counts.
+pub const LAYER_PREFIXES: [&str; 2] = ["head.layer_weights", "head.layer_norms."];
 
 impl AesaNet {
     /// A network on the CPU with fresh weights; the seed of `tch::manual_seed` decides them.
@@ -122,7 +127,7 @@ impl Head {
     ) -> Prediction {
         let x = self.weighted_sum(hidden); // (B, T, D)
         let x = self.adapter.forward(&x); // (B, T, adapter_dim)
-        let x = self.blstm.forward(&x, padding.as_ref(), chunking, train); // (B, T, 2 * lstm_dim)
+        let x = self.blstm.forward(&full(&x), padding.as_ref(), chunking, train); // (B, T, 2 * lstm_dim)
         let shared = self.shared.forward(&x); // (B, T, S)
         let embedding = padding::mean(&shared, padding.as_ref()); // (B, S)
         let x = shared.relu().dropout(self.dropout, train); // (B, T, S)
@@ -159,20 +164,19 @@ impl Head {
         };
         let weight = stack(|b| &b.in_proj_weight).flatten(0, 1); // (A*3S, S)
         let bias = stack(|b| &b.in_proj_bias).flatten(0, 1); // (A*3S)
-        let qkv = x.linear(&weight, Some(&bias)); // (B, T, A*3S)
+        let qkv = operand(x).linear(&operand(&weight), Some(&operand(&bias))); // (B, T, A*3S)
         let qkv = qkv.unflatten(2, [axes, 3, heads, -1]).permute([3, 0, 2, 4, 1, 5]); // (3, B, A, H, T, S/H)
         let qkv = qkv.flatten(2, 3).unbind(0); // 3 of (B, A*H, T, S/H)
-        let mask = chunking::attention_mask(padding, chunking, x.size()[1], x.device());
-        let y =
-            Tensor::scaled_dot_product_attention(&qkv[0], &qkv[1], &qkv[2], mask, 0.0, false, None, false); // (B, A*H, T, S/H)
+        let reach = Reach::new(padding, chunking, x.size()[1], x.device());
+        let y = reach.attend(&qkv[0], &qkv[1], &qkv[2], None); // (B, A*H, T, S/H)
         let y = y.unflatten(1, [axes, heads]).permute([1, 0, 3, 2, 4]).flatten(3, 4); // (A, B, T, S)
         let (batch, tokens) = (y.size()[1], y.size()[2]);
         let out_weight = stack(|b| &b.out_proj.weight).transpose(1, 2); // (A, S, S)
         let out_bias = stack(|b| &b.out_proj.bias).unsqueeze(1); // (A, 1, S)
-        let y = out_bias.baddbmm(&y.flatten(1, 2), &out_weight, 1.0, 1.0); // (A, B*T, S)
+        let y = operand(&out_bias).baddbmm(&y.flatten(1, 2), &operand(&out_weight), 1.0, 1.0); // (A, B*T, S)
         let score_weight = stack(|b| &b.score.weight).transpose(1, 2); // (A, S, 1)
         let score_bias = stack(|b| &b.score.bias).unsqueeze(1); // (A, 1, 1)
-        let logits = score_bias.baddbmm(&y, &score_weight, 1.0, 1.0); // (A, B*T, 1)
+        let logits = score_bias.baddbmm(&full(&y), &score_weight, 1.0, 1.0); // (A, B*T, 1)
         logits.view([axes, batch, tokens]).permute([1, 2, 0]).sigmoid() // (B, T, A)
     }
 }

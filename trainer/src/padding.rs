@@ -5,6 +5,8 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::upload::upload;
+
 /// Which tokens of a batch `[B, T]` are padding.
 #[derive(Debug)]
 pub struct Padding {
@@ -24,7 +26,7 @@ impl Padding {
             return None;
         }
         let position = Tensor::arange(longest, (Kind::Int64, device)).unsqueeze(0); // (1, T)
-        let ends = Tensor::from_slice(lengths).to_device(device).unsqueeze(1); // (B, 1)
+        let ends = upload(&Tensor::from_slice(lengths), device).unsqueeze(1); // (B, 1)
         let is_padding = position.ge_tensor(&ends); // (B, T)
         let keep = is_padding.logical_not().to_kind(Kind::Float).unsqueeze(2);
         let key_mask = Tensor::zeros_like(&keep).squeeze_dim(2).masked_fill(&is_padding, f64::NEG_INFINITY);
@@ -48,8 +50,7 @@ impl Padding {
 
     /// Mean over each clip's own tokens: `[B, T, D]` to `[B, D]`.
     pub fn mean(&self, x: &Tensor) -> Tensor {
-        let counts =
-            Tensor::from_slice(&self.lengths).to_kind(Kind::Float).to_device(x.device()).unsqueeze(1); // (B, 1)
+        let counts = upload(&Tensor::from_slice(&self.lengths).to_kind(Kind::Float), x.device()).unsqueeze(1); // (B, 1)
         self.zero(x).sum_dim_intlist([1].as_slice(), false, Kind::Float) / counts
     }
 
@@ -62,12 +63,12 @@ impl Padding {
         order.iter().zip(0_i64..).for_each(|(clip, place)| places[*clip as usize] = place);
         let sorted: Vec<i64> = order.iter().map(|clip| self.lengths[*clip as usize]).collect();
 
-        let x = x.index_select(0, &Tensor::from_slice(&order).to_device(x.device()));
+        let x = x.index_select(0, &upload(&Tensor::from_slice(&order), x.device()));
         // The lengths and the sizes of steps stay on the CPU, wherever `x` is.
         let (data, sizes) = x.internal_pack_padded_sequence(&Tensor::from_slice(&sorted), true);
         let y = lstm(&data, &sizes);
         let (y, _) = Tensor::internal_pad_packed_sequence(&y, &sizes, true, 0.0, x.size()[1]);
-        y.index_select(0, &Tensor::from_slice(&places).to_device(y.device()))
+        y.index_select(0, &upload(&Tensor::from_slice(&places), y.device()))
     }
 }
 

@@ -96,6 +96,26 @@ pub fn clip_scores(
     scores
 }
 
+/// Clip scores, 0 to 10, of what a frozen encoder made of clips that fit into a window: hidden states `[layers, T, D]`.
+pub fn head_scores(net: &AesaNet, hidden: &[Tensor]) -> Vec<[f64; NUM_AXES]> {
+    let tokens = |n: usize| hidden[n].size()[1];
+    let mut order: Vec<usize> = (0..hidden.len()).collect();
+    order.sort_by_key(|n| tokens(*n));
+    let mut scores = vec![[0.0; NUM_AXES]; hidden.len()];
+    for same_length in order.chunk_by(|a, b| tokens(*a) == tokens(*b)) {
+        for batch in same_length.chunks(MAX_BATCH) {
+            let parts: Vec<&Tensor> = batch.iter().map(|n| &hidden[*n]).collect();
+            let states = Tensor::stack(&parts, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
+            let means =
+                tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, false)).clip_scores() * 10.0; // (B, A)
+            for (row, n) in batch.iter().enumerate() {
+                scores[*n] = core::array::from_fn(|axis| means.double_value(&[row as i64, axis as i64]));
+            }
+        }
+    }
+    scores
+}
+
 /// A window of a clip, in steps.
 struct Window {
     clip: usize,
@@ -146,6 +166,22 @@ mod tests {
             for (axis, score) in scores.into_iter().enumerate() {
                 assert!((score - 10.0 * whole.double_value(&[0, axis as i64])).abs() < 1e-6, "{axis}");
             }
+        }
+    }
+
+    #[test]
+    fn kept_hidden_states_score_as_features() {
+        let net = AesaNet::new(&ModelConfig::tiny());
+        let clips = [7, 3, 7].map(|steps| Tensor::randn([16 * steps, 128], (Kind::Float, Device::Cpu)));
+        let hidden = clips.each_ref().map(|clip| {
+            let encoded = tch::no_grad(|| net.beats.forward(&clip.unsqueeze(0), None, None, false));
+            Tensor::cat(&encoded.hidden[1..], 0)
+        });
+        let policy = Policy::Windowed { window_steps: 62 };
+        let expected = clip_scores(&net, &clips.each_ref(), policy, |_| ());
+        for (scores, expected) in head_scores(&net, &hidden).iter().zip(&expected) {
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4;
+            assert!(scores.iter().zip(expected).all(close), "{scores:?} {expected:?}");
         }
     }
 

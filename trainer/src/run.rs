@@ -1,6 +1,6 @@
 //! The run folder: what was run, how it went, and the best weights.
 //!
-//! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch), `metrics.csv` (one row per
+//! `config.toml` (complete), `run.json` (targets' scale, hash, best epoch, command, what was read), `metrics.csv` (one row per
 //! epoch), the same in `tensorboard/`, `curves.svg`, `best.safetensors`; until the run is finished also `last.safetensors`, from which it goes on;
 //! `missing.txt` where the run had to do without some clips. Each file is written whole or not at all, but TensorBoard's,
 //! which grows at its end.
@@ -44,6 +44,47 @@ pub struct RunInfo {
     /// Whether the run came to its end.
     #[serde(default)]
     pub finished: bool,
+    /// What it was made from, beside its config. Runs of earlier versions have none.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// What it takes to make a run again, beside its config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Version of the trainer.
+    pub version: String,
+    /// The command line; of a run that was interrupted, the last one.
+    pub command: Vec<String>,
+    /// All that it read but audio: tables, a teacher's weights, weights to start from.
+    pub files: Vec<SourceFile>,
+}
+
+/// A file and what was in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Where it lay.
+    pub path: PathBuf,
+    /// Hexadecimal.
+    pub sha256: String,
+}
+
+impl Origin {
+    /// This process and the files of a run.
+    ///
+    /// # Errors
+    /// Where one of them cannot be read.
+    pub fn of(config: &TrainConfig, tables: &[PathBuf]) -> Result<Self> {
+        let starts = [&config.init, &config.init_encoder].into_iter().flatten();
+        let starts = starts.map(|start| weights_file(Path::new(start)));
+        let source =
+            |path: PathBuf| Ok(SourceFile { sha256: hex::encode(Sha256::digest(read(&path)?)), path });
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
+            files: tables.iter().cloned().chain(starts).map(source).collect::<Result<_>>()?,
+        })
+    }
 }
 
 /// Losses that an epoch reports.
@@ -273,7 +314,6 @@ fn tag(column: &str) -> String {
 /// # Errors
 /// Where a table or the weights to start from cannot be read.
 pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> Result<String> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let mut config = config.clone();
     for start in [&mut config.init, &mut config.init_encoder].into_iter().flatten() {
         *start = hex::encode(Sha256::digest(read(&weights_file(Path::new(start)))?));
@@ -287,6 +327,10 @@ pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> R
         hash.update(format!("\n{note}"));
     }
     Ok(hex::encode(hash.finalize()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The weights that a path means: those of a run folder, or the file itself.

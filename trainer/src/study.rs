@@ -12,7 +12,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use aesa::score::NUM_AXES;
 use anyhow::{Context, Result, ensure};
 use tch::{Kind, Tensor};
 
@@ -20,12 +19,11 @@ use crate::config::{TrainConfig, TripletConfig};
 use crate::dataset::{self, Clip};
 use crate::inputs::Inputs;
 use crate::loss::TargetScale;
-use crate::model::AesaNet;
 use crate::predictions::{self, Predictions};
 use crate::report::{Agreement, Scored};
 use crate::run::run_hash;
 use crate::study_table::{self, Outcome};
-use crate::{train, weights};
+use crate::{predict, train, weights};
 
 /// The settings and seeds of a study.
 #[derive(Clone, Debug)]
@@ -209,7 +207,7 @@ impl Bench {
     fn make(&self, config: &TrainConfig, folder: &Path) -> Result<()> {
         let net = train::fresh(config, &self.scale)?;
         train::learn(config, &net, &self.inputs, &self.train, self.scale)?;
-        let scores = head_scores(&net, &self.test_hidden);
+        let scores = predict::head_scores(&net, &self.test_hidden);
         let scored = self.test.iter().zip(scores).map(|(clip, prediction)| Scored {
             id: clip.id.clone(),
             system: clip.system.clone(),
@@ -224,29 +222,6 @@ impl Bench {
         weights::replace(&folder.join(PREDICTIONS), |path| Ok(fs::write(path, &bytes)?))
     }
 }
-
-/// Clip scores, 0 to 10, of hidden states, `[layers, T, D]` each.
-fn head_scores(net: &AesaNet, hidden: &[Tensor]) -> Vec<[f64; NUM_AXES]> {
-    let tokens = |n: usize| hidden[n].size()[1];
-    let mut order: Vec<usize> = (0..hidden.len()).collect();
-    order.sort_by_key(|n| tokens(*n));
-    let mut scores = vec![[0.0; NUM_AXES]; hidden.len()];
-    for same_length in order.chunk_by(|a, b| tokens(*a) == tokens(*b)) {
-        for batch in same_length.chunks(MAX_BATCH) {
-            let parts: Vec<&Tensor> = batch.iter().map(|n| &hidden[*n]).collect();
-            let states = Tensor::stack(&parts, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
-            let means =
-                tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, false)).clip_scores() * 10.0; // (B, A)
-            for (row, n) in batch.iter().enumerate() {
-                scores[*n] = core::array::from_fn(|axis| means.double_value(&[row as i64, axis as i64]));
-            }
-        }
-    }
-    scores
-}
-
-/// Clips scored at once.
-const MAX_BATCH: usize = 16;
 
 #[cfg(test)]
 mod tests {

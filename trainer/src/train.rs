@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use crate::adam::AdamW;
 use crate::checkpoint::Checkpoint;
@@ -20,11 +20,11 @@ use crate::inputs::{Batch, Crop, Inputs};
 use crate::listing::{Clips, Listing};
 use crate::loss::{BatchLoss, Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
-use crate::model::{AesaNet, ENCODER_PREFIX};
+use crate::model::{AesaNet, ENCODER_PREFIX, LAYER_PREFIXES};
 use crate::predict::{self, Policy};
 use crate::progress;
 use crate::resume;
-use crate::run::{EpochRecord, NUM_LOSSES, RunFolder, RunInfo, run_hash, weights_file};
+use crate::run::{EpochRecord, NUM_LOSSES, Origin, RunFolder, RunInfo, run_hash, weights_file};
 use crate::weights::{self, NamedTensors};
 
 /// How a run is made; its config and its clips decide what comes out.
@@ -73,6 +73,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         best_epoch: 0,
         best_validation_mse: f64::INFINITY,
         finished: false,
+        origin: Origin::of(&config, &tables)?,
     };
     eprintln!(
         "{} training and {} validation clips; {} of {} parameters learn",
@@ -99,6 +100,15 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         eprintln!("goes on after epoch {}", course.epoch);
     }
     let inputs = Inputs::new(&config, &net, &clips, options.cache)?;
+    // Where learning need not run the encoder, validation need not either.
+    let validated = match &inputs {
+        Inputs::Hidden(_) => Some(Inputs::new(&config, &net, &validation, options.cache)?),
+        Inputs::Features { .. } => None,
+    };
+    let hidden = match &validated {
+        Some(Inputs::Hidden(hidden)) => Some(&hidden[..]),
+        _ => None,
+    };
     let bar = progress::bar((config.epochs * learner.batches_per_epoch) as u64, "training");
     bar.set_position((course.epoch * learner.batches_per_epoch) as u64);
     while course.epoch < course.end {
@@ -107,7 +117,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
         let (validation_mse, metrics, best) = learner.optimiser.averaged(|| {
-            let (mse, metrics) = validate(&net, &validation, &scale, config.window_steps);
+            let (mse, metrics) = validate(&net, &validation, hidden, &scale, config.window_steps);
             let best = course.record(mse).then(|| weights::snapshot(&net.store));
             (mse, metrics, best)
         });
@@ -271,32 +281,29 @@ impl<'a> Learner<'a> {
         families.shuffle(rng);
         let order: Vec<usize> = families.into_iter().flatten().collect();
         let mut sums = [0.0; NUM_LOSSES];
+        // To read a loss is to wait for the device: each is read when the next step is on its way there.
+        let mut unread: Option<Unread> = None;
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
             let chunking = self.config.chunks.draw(rng);
             let crops = self.crops(batch, clips, steps, rng);
             let parts = Batch { clips, crops: &crops, chunking };
-            let loss = match &self.distillation {
+            let loss = self.config.precision.scope(|| match &self.distillation {
                 Some(distillation) => distillation.loss(net, &mut self.loss, inputs, parts, rng),
                 None => self.labelled_loss(net, inputs, parts, rng),
-            };
-            let total = loss.total.double_value(&[]);
-            if !total.is_finite() {
-                bail!(
-                    "the loss is {total} in batch {} of an epoch: lower learning_rate and \
-                     encoder_learning_rate, or set warmup_steps or clip_grad_norm",
-                    number + 1
-                );
-            }
+            });
+            let losses = Unread { losses: loss.values(), number: number + 1, num_clips: batch.len() };
             let factor = self.factor();
             let TrainConfig { learning_rate, encoder_learning_rate, clip_grad_norm, .. } = *self.config;
             self.optimiser.step(&loss.total, clip_grad_norm, |name| {
                 factor * if name.starts_with(ENCODER_PREFIX) { encoder_learning_rate } else { learning_rate }
             });
-            let losses = [total, loss.clip, loss.frame, loss.triplet, loss.rank, loss.hidden];
-            for (sum, value) in sums.iter_mut().zip(losses) {
-                *sum += value * batch.len() as f64 / clips.len() as f64;
+            if let Some(earlier) = unread.replace(losses) {
+                earlier.add_to(&mut sums, clips.len())?;
             }
             bar.inc(1);
+        }
+        if let Some(last) = unread {
+            last.add_to(&mut sums, clips.len())?;
         }
         Ok(sums)
     }
@@ -355,6 +362,37 @@ impl<'a> Learner<'a> {
     }
 }
 
+/// The losses of an optimiser step, still on the device.
+struct Unread {
+    losses: Tensor,
+    /// Of the batch, from 1.
+    number: usize,
+    num_clips: usize,
+}
+
+impl Unread {
+    /// Adds the share of this batch to the means over `num_clips` clips.
+    ///
+    /// # Errors
+    /// Where the loss is not a number. The weights are none by then: the run's last state and best weights are those of an
+    /// earlier epoch.
+    fn add_to(&self, sums: &mut [f64; NUM_LOSSES], num_clips: usize) -> Result<()> {
+        let losses = Vec::<f64>::try_from(self.losses.to_device(Device::Cpu).to_kind(Kind::Double))?;
+        if !losses[0].is_finite() {
+            bail!(
+                "the loss is {} in batch {} of an epoch: lower learning_rate and encoder_learning_rate, or set \
+                 warmup_steps or clip_grad_norm",
+                losses[0],
+                self.number
+            );
+        }
+        for (sum, loss) in sums.iter_mut().zip(losses) {
+            *sum += loss * self.num_clips as f64 / num_clips as f64;
+        }
+        Ok(())
+    }
+}
+
 /// What the learning rates are multiplied by at an optimiser step.
 fn learning_rate_factor(config: &TrainConfig, step: usize, total_steps: usize) -> f64 {
     let warmup = config.warmup_steps;
@@ -406,11 +444,13 @@ fn build(
     for (tensors, prefix) in start {
         weights::load(&mut net.store, &tensors, prefix)?;
     }
-    if config.freeze_encoder {
-        for (name, parameter) in net.store.variables() {
-            if name.starts_with(ENCODER_PREFIX) {
-                _ = parameter.set_requires_grad(false);
-            }
+    let stays = |name: &str| {
+        config.freeze_encoder && name.starts_with(ENCODER_PREFIX)
+            || config.freeze_layer_weights && LAYER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    for (name, parameter) in net.store.variables() {
+        if stays(&name) {
+            _ = parameter.set_requires_grad(false);
         }
     }
     Ok(net)
@@ -425,15 +465,18 @@ fn count_parameters(net: &AesaNet) -> [usize; 2] {
     [count(true), count(false)]
 }
 
-/// MSE in z over all axes, and metrics per axis on the scale of 0 to 10.
+/// MSE in z over all axes, and metrics per axis on the scale of 0 to 10; from the clips' hidden states, where they are kept.
 fn validate(
     net: &AesaNet,
     clips: &[Clip],
+    hidden: Option<&[Tensor]>,
     scale: &TargetScale,
     window_steps: usize,
 ) -> (f64, [Metrics; NUM_AXES]) {
-    let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
-    let scores = predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ());
+    let scores = hidden.map(|hidden| predict::head_scores(net, hidden)).unwrap_or_else(|| {
+        let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
+        predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ())
+    });
     let metrics = core::array::from_fn(|axis| {
         let prediction: Vec<f64> = scores.iter().map(|s| s[axis]).collect();
         let truth: Vec<f64> = clips.iter().map(|c| c.targets[axis]).collect();

@@ -376,6 +376,26 @@ fn a_stream_with_caches_equals_the_mask() {
     }
 }
 
+/// Beyond some 600 tokens the mask is never made whole: the queries are taken in blocks.
+#[test]
+fn a_long_clip_scores_as_its_stream() {
+    let config = ModelConfig::tiny();
+    let net = network(&config);
+    let features = features(90);
+    let frames: Vec<Vec<f64>> =
+        features.get(0).to_kind(Kind::Double).unbind(0).iter().map(|f| f.try_into().unwrap()).collect();
+    for (steps, left_steps) in [(6, 12), (1, 3)] {
+        let chunking = Chunking { steps, left_steps };
+        let mut stream = Stream::new(&net, &config, chunking);
+        let scores: Vec<f64> =
+            frames.chunks(16 * steps).flat_map(|chunk| stream.push(chunk)).flatten().collect();
+        let streamed = Tensor::from_slice(&scores).view([-1, 4]);
+        let difference =
+            difference(&streamed, &offline(&net, &features, Some(chunking)).to_kind(Kind::Double));
+        assert!(difference < 1e-5, "{chunking}: {difference}");
+    }
+}
+
 #[test]
 fn what_comes_after_a_chunk_changes_none_of_its_scores() {
     for conv_pos in KERNELS {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 mod distill;
 mod eval_tables;
+mod precision;
 mod study;
 mod tensorboard;
 
@@ -146,6 +147,15 @@ fn train_measure_export() {
     // Noise and label move together: a network that learns nothing stays at 1.
     let info = read_json(&folder.path().join("run/run.json"));
     assert!(info["best_validation_mse"].as_f64().unwrap() < 0.5, "{info}");
+    // What was read, and by which command.
+    let sources = info["origin"]["files"].as_array().unwrap();
+    let digest = |source: &Value| {
+        let bytes = fs::read(source["path"].as_str().unwrap()).unwrap();
+        hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes))
+    };
+    assert_eq!(sources.len(), 2, "{info}");
+    assert!(sources.iter().all(|source| source["sha256"] == digest(source)), "{info}");
+    assert_eq!(info["origin"]["command"][1], "train", "{info}");
 
     // The same seed gives the same weights, another seed does not.
     let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
@@ -186,15 +196,17 @@ fn train_measure_export() {
 
     // Hidden states from the cache give the same head as hidden states from memory.
     let cache = path("cache");
-    for (out, expected) in
-        [("cached", "0 from the cache, 48 new"), ("cached-again", "48 from the cache, 0 new")]
-    {
+    // Those of the validation's clips are kept, too.
+    for (out, expected) in [
+        ("cached", ["0 from the cache, 48 new", "0 from the cache, 16 new"]),
+        ("cached-again", ["48 from the cache, 0 new", "16 from the cache, 0 new"]),
+    ] {
         let out = path(out);
         let arguments = ["train", "--config", &config, "--corpus", &corpus, "--out", &out, "--cache", &cache];
         let rest = ["--set", &init, "--set", "freeze_encoder=true", "--set", "epochs=2"];
         let output = trainer(&[&arguments[..], &rest].concat());
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && log.contains(expected), "{log}");
+        assert!(output.status.success() && expected.iter().all(|line| log.contains(line)), "{log}");
     }
     assert!(weights("cached") == weights("tuned") && weights("cached-again") == weights("tuned"));
 }
