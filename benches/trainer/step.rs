@@ -175,7 +175,8 @@ impl<'a> Trainer<'a> {
         let domains = vec![None; targets.len()];
         let loss = self.config.precision.scope(|| {
             let prediction = self.inputs.forward(&self.net, &self.clips, &self.crops, None, &mut self.rng);
-            let truth = Truth { targets: &targets, domains: &domains, tokens: None };
+            let families = vec![None; targets.len()];
+            let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens: None };
             self.loss.of(&prediction, truth, &mut self.rng)
         });
         let values = loss.values();
