@@ -87,7 +87,7 @@ fn every_table_of_kernels_gives_the_same_scores_as_those_that_round_alike() {
                 // A number quantised to its other neighbour moves a score by far more than a rounding does.
                 let bound = match (kernels.is_fused(), storage) {
                     (false, _) => 0.0,
-                    (true, Storage::F32) => 1e-4,
+                    (true, Storage::F32 | Storage::F16) => 1e-4,
                     (true, Storage::Int8) => 2e-2,
                 };
                 println!("{what}: {max}");
