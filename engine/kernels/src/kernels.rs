@@ -61,9 +61,14 @@ impl Kernels {
         f16_load: f16::load,
     };
 
-    /// The fastest table of [`supported`](Self::supported).
+    /// The fastest table that equals the definition bit for bit.
     pub fn detect() -> &'static Self {
         Self::supported().next().unwrap_or(Self::SCALAR)
+    }
+
+    /// The fastest table, be its f32 products [fused](Self::is_fused) or not.
+    pub fn detect_fastest() -> &'static Self {
+        Self::supported().find(|table| table.is_fused).unwrap_or_else(Self::detect)
     }
 
     /// The tables that this processor can run, the fastest first, [`SCALAR`](Self::SCALAR) last. With `std` the processor is

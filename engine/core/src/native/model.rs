@@ -70,11 +70,13 @@ impl MemoryRequired {
 
 impl<'a> Model<'a> {
     /// Checks the bytes of a `model.aesa`, which must begin at a multiple of 4 (better 64), and finds the tensors in them.
+    /// A network at most 256 wide has the same scores on every processor, to the last bit; a wider one takes
+    /// [fused](Kernels::is_fused) products where there are any.
     ///
     /// # Errors
     /// [`ModelError`], in the order: big-endian processor, magic, version, length, checksum, sizes, metadata, tensors.
     pub fn from_bytes(file: &'a [u8]) -> Result<Self, ModelError> {
-        Self::with_kernels(file, Kernels::detect())
+        Self::read(file, |shape| if shape.is_narrow() { Kernels::detect() } else { Kernels::detect_fastest() })
     }
 
     /// [`from_bytes`](Self::from_bytes) with kernels of the caller's choice. The choice changes the time; scores
@@ -83,6 +85,10 @@ impl<'a> Model<'a> {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes).
     pub fn with_kernels(file: &'a [u8], kernels: &'static Kernels) -> Result<Self, ModelError> {
+        Self::read(file, |_| kernels)
+    }
+
+    fn read(file: &'a [u8], kernels: impl Fn(&Shape) -> &'static Kernels) -> Result<Self, ModelError> {
         if cfg!(target_endian = "big") {
             return Err(ModelError::BigEndian);
         }
@@ -90,7 +96,7 @@ impl<'a> Model<'a> {
         check_header(file, header)?;
         let sizes = Sizes::from_array(core::array::from_fn::<_, NUM_SIZES, _>(|i| word(header, offset::SIZES + 4 * i)));
         let shape = Shape::new(&sizes)?;
-        let layout = Layout::new(&shape)?;
+        let (layout, kernels) = (Layout::new(&shape)?, kernels(&shape));
         let num_tensors = word(header, offset::NUM_TENSORS) as usize;
         let metadata_bytes = word(header, offset::METADATA_BYTES) as usize;
         let rest = &file[HEADER_BYTES..];

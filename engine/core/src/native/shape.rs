@@ -97,13 +97,18 @@ impl Shape {
         if self.is_small() { 16 } else { self.chunk_tokens.min(MAX_ROW_TILE) }
     }
 
+    /// Whether its products are those of every processor, to the last bit.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.width <= NARROW
+    }
+
     /// Queries whose scores exist at a time.
     pub(crate) fn query_tile(&self) -> usize {
         if self.is_small() { 16 } else { MAX_QUERY_TILE }
     }
 
     fn is_small(&self) -> bool {
-        self.width <= NARROW && self.chunk_tokens <= SHORT
+        self.is_narrow() && self.chunk_tokens <= SHORT
     }
 
     /// The longest rows that are quantised at a time.

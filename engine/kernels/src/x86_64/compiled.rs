@@ -1,16 +1,16 @@
 //! The definition, compiled once more for other instructions.
 
 /// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products, which are `fused.rs`'s
-/// in registers of `$register`. The int8 product is one of its own.
+/// in registers of `$register`, rounded once where `$is_fused`. The int8 product is one of its own.
 macro_rules! compiled_for {
-    ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, register: $register:ty) => {
+    ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, is_fused: $is_fused:literal, register: $register:ty) => {
         use crate::attention::{Keys, attend_to_numbers_with, attend_with};
         use crate::matrix::{Matrix, MatrixMut};
         use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
 
-        pub(super) const TABLE: Kernels = Kernels {
+        pub(in crate::x86_64) const TABLE: Kernels = Kernels {
             name: $name,
-            is_fused: true,
+            is_fused: $is_fused,
             gemm_f32,
             gemm_i8: $gemm_i8,
             linear_i8: $linear_i8,
@@ -27,7 +27,7 @@ macro_rules! compiled_for {
         #[target_feature(enable = $features)]
         fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
             // SAFETY: the features are the register's.
-            unsafe { super::fused::gemm::<$register>(a, b, bias, c) }
+            unsafe { crate::x86_64::fused::gemm::<$register>(a, b, bias, c) }
         }
 
         #[target_feature(enable = $features)]

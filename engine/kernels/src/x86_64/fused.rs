@@ -32,6 +32,60 @@ pub(super) trait Register: Copy {
     unsafe fn store_part(self, x: &mut [f32]);
     /// `self * y + z`, rounded once.
     unsafe fn multiply_add(self, y: Self, z: Self) -> Self;
+    /// `self * y + z`, rounded after either, as the definition does.
+    unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self;
+}
+
+/// A register whose products are the definition's.
+#[derive(Clone, Copy)]
+pub(super) struct RoundedTwice<R>(R);
+
+// What its callers promise is what the register's functions ask for.
+impl<R: Register> Register for RoundedTwice<R> {
+    const LANES: usize = R::LANES;
+    const NUM_SUMS: usize = R::NUM_SUMS;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { R::splat(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn load(x: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { R::load(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(x: &[f32]) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { R::load_part(x) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, x: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.store(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, x: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.store_part(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_add(self, y: Self, z: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.multiply_then_add(y, z) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { self.0.multiply_then_add(y.0, z.0) })
+    }
 }
 
 /// `c = a b + bias`, as [`gemm_f32::gemm`](crate::gemm_f32::gemm) but for the rounding of its products.

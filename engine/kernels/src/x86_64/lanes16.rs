@@ -136,4 +136,10 @@ impl Register for __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_fmadd_ps(self, y, z) }
     }
+
+    #[inline(always)]
+    unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_add_ps(_mm512_mul_ps(self, y), z) }
+    }
 }

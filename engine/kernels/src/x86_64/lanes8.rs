@@ -129,4 +129,10 @@ impl Register for __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_fmadd_ps(self, y, z) }
     }
+
+    #[inline(always)]
+    unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_ps(_mm256_mul_ps(self, y), z) }
+    }
 }

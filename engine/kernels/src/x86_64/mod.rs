@@ -11,9 +11,12 @@ mod vnni;
 
 use crate::Kernels;
 
-/// The tables that the processor can run, the fastest first.
-pub(crate) fn supported() -> [Option<&'static Kernels>; 2] {
-    [has_avx512_vnni().then_some(&avx512::TABLE), has_avx2().then_some(&avx2::TABLE)]
+/// The tables that the processor can run, the fastest first, those that equal the definition before their fused twins.
+pub(crate) fn supported() -> [Option<&'static Kernels>; 4] {
+    let tables = |is_there: bool, exact, fused| [is_there.then_some(exact), is_there.then_some(fused)];
+    let [wide, wide_fused] = tables(has_avx512_vnni(), &avx512::TABLE, &avx512::fused::TABLE);
+    let [narrow, narrow_fused] = tables(has_avx2(), &avx2::TABLE, &avx2::fused::TABLE);
+    [wide, wide_fused, narrow, narrow_fused]
 }
 
 #[cfg(any(feature = "std", test))]
