@@ -11,7 +11,6 @@
 
 use std::path::{Path, PathBuf};
 
-use aesa::score::NUM_AXES;
 use anyhow::{Context, Result, ensure};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,7 @@ use crate::loss::{BatchLoss, Loss, Truth};
 use crate::model::AesaNet;
 use crate::padding;
 use crate::run::RunFolder;
+use crate::upload::upload;
 use crate::weights::{self, NamedTensors};
 use crate::{
     predict::{self, Policy},
@@ -213,7 +213,7 @@ impl Distillation {
         rng: &mut Pcg64,
     ) -> BatchLoss {
         let Batch { clips, crops, chunking } = batch;
-        let features = inputs.features(clips, crops, rng).to_device(student.device()); // (B, F, 128)
+        let features = upload(&inputs.features(clips, crops, rng), student.device()); // (B, F, 128)
         let padding = || Inputs::padding(crops, student.device());
         let mask = padding();
         let (taught, truth) = tch::no_grad(|| {
@@ -224,9 +224,7 @@ impl Distillation {
         let encoded = student.beats.forward(&features, mask.as_ref(), chunking, true);
         let prediction = student.head.forward(&encoded.hidden[1..], padding(), chunking, true);
 
-        let scores = truth.clip_scores() * 10.0; // (B, A)
-        let target = |n: i64| core::array::from_fn(|axis| scores.double_value(&[n, axis as i64]));
-        let targets: Vec<[f64; NUM_AXES]> = (0..crops.len() as i64).map(target).collect();
+        let targets = predict::read_scores(&(truth.clip_scores() * 10.0));
         let (domains, families) = (batch.of_clips(|clip| clip.domain), batch.of_clips(|clip| clip.family));
         let tokens = Some(&truth.token_scores);
         let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens };

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::chunking::Chunking;
 use crate::dataset::num_steps;
@@ -84,10 +84,10 @@ pub fn clip_scores(
             let parts: Vec<Tensor> = batch.iter().map(|w| w.of(clips[w.clip])).collect();
             let features = Tensor::stack(&parts, 0).to_kind(Kind::Float).to_device(net.device()); // (B, F, 128)
             let means = tch::no_grad(|| net.forward(&features, None, policy.chunking(), false)).clip_scores(); // (B, A)
-            for (row, window) in batch.iter().enumerate() {
+            for (window, means) in batch.iter().zip(read_scores(&means)) {
                 let weight = window.steps as f64 / num_steps(clips[window.clip]) as f64;
-                for (axis, score) in scores[window.clip].iter_mut().enumerate() {
-                    *score += 10.0 * weight * means.double_value(&[row as i64, axis as i64]);
+                for (score, mean) in scores[window.clip].iter_mut().zip(means) {
+                    *score += 10.0 * weight * mean;
                 }
             }
             on_done(batch.len());
@@ -108,12 +108,20 @@ pub fn head_scores(net: &AesaNet, hidden: &[Tensor]) -> Vec<[f64; NUM_AXES]> {
             let states = Tensor::stack(&parts, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
             let means =
                 tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, false)).clip_scores() * 10.0; // (B, A)
-            for (row, n) in batch.iter().enumerate() {
-                scores[*n] = core::array::from_fn(|axis| means.double_value(&[row as i64, axis as i64]));
+            for (n, means) in batch.iter().zip(read_scores(&means)) {
+                scores[*n] = means;
             }
         }
     }
     scores
+}
+
+/// `[B, A]` in main memory, read at once: the device is waited for once, not for every number.
+pub(crate) fn read_scores(scores: &Tensor) -> Vec<[f64; NUM_AXES]> {
+    let scores = scores.to_device(Device::Cpu).to_kind(Kind::Double).contiguous();
+    let mut rows = vec![[0.0; NUM_AXES]; scores.size()[0] as usize];
+    scores.copy_data(rows.as_flattened_mut(), scores.numel());
+    rows
 }
 
 /// A window of a clip, in steps.
@@ -151,7 +159,6 @@ const MAX_BATCH: usize = 16;
 #[cfg(test)]
 mod tests {
     use aesa_export::ModelConfig;
-    use tch::Device;
 
     use super::*;
 

@@ -16,6 +16,15 @@ pub fn gemm(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMu
     gemm_tiled::<8>(a, b, bias, c);
 }
 
+/// # Panics
+/// If the sizes do not fit together.
+#[inline(always)]
+pub(crate) fn check_sizes(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &MatrixMut<'_>) {
+    let n = b.num_cols();
+    assert!(a.num_cols() == b.num_rows() && c.num_rows() == a.num_rows() && c.num_cols() == n);
+    assert!(bias.is_none_or(|bias| bias.len() == n));
+}
+
 /// [`gemm`] with tiles of at most `WIDEST` columns: 8 or 16.
 #[inline(always)]
 pub(crate) fn gemm_tiled<const WIDEST: usize>(
@@ -24,9 +33,7 @@ pub(crate) fn gemm_tiled<const WIDEST: usize>(
     bias: Option<&[f32]>,
     c: &mut MatrixMut<'_>,
 ) {
-    let n = b.num_cols();
-    assert!(a.num_cols() == b.num_rows() && c.num_rows() == a.num_rows() && c.num_cols() == n);
-    assert!(bias.is_none_or(|bias| bias.len() == n));
+    check_sizes(a, b, bias, c);
     let mut j = 0;
     if WIDEST >= 16 {
         columns::<16>(a, b, bias, c, &mut j);

@@ -6,7 +6,7 @@ crate::x86_64::compiled::compiled_for!(
     gemm_i8: crate::x86_64::vnni::gemm,
     linear_i8: Some(crate::x86_64::vnni::linear),
     is_fused: false,
-    register: crate::x86_64::fused::RoundedTwice<core::arch::x86_64::__m512>
+    register: crate::x86_64::product::RoundedTwice<core::arch::x86_64::__m512>
 );
 
 /// The same with f32 products that are rounded once.

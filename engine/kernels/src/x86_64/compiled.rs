@@ -1,6 +1,6 @@
 //! The definition, compiled once more for other instructions.
 
-/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products, which are `fused.rs`'s
+/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products, which are `product.rs`'s
 /// in registers of `$register`, rounded once where `$is_fused`. The int8 product is one of its own.
 macro_rules! compiled_for {
     ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, is_fused: $is_fused:literal, register: $register:ty) => {
@@ -27,7 +27,7 @@ macro_rules! compiled_for {
         #[target_feature(enable = $features)]
         fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
             // SAFETY: the features are the register's.
-            unsafe { crate::x86_64::fused::gemm::<$register>(a, b, bias, c) }
+            unsafe { crate::x86_64::product::gemm::<$register>(a, b, bias, c) }
         }
 
         #[target_feature(enable = $features)]

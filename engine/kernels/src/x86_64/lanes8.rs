@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::fused::Register;
+use super::product::Register;
 use crate::parts::padded;
 
 /// The first 8 numbers, or as many as there are; the other lanes are 0.

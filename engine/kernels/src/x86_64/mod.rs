@@ -3,10 +3,10 @@
 mod avx2;
 mod avx512;
 mod compiled;
-mod fused;
 mod lanes16;
 mod lanes8;
 mod pairs;
+mod product;
 mod vnni;
 
 use crate::Kernels;

@@ -1,4 +1,5 @@
-//! The f32 product where multiplication and addition are one instruction, rounded once.
+//! The f32 product from packed panels: with multiplication and addition in one instruction, rounded once, or (in registers that are
+//! [`RoundedTwice`]) as the definition has it.
 //!
 //! ```text
 //! for N registers of columns j:
@@ -10,6 +11,7 @@
 
 use core::mem::MaybeUninit;
 
+use crate::gemm_f32::check_sizes;
 use crate::matrix::{Matrix, MatrixMut};
 
 /// A register of f32 numbers.
@@ -30,7 +32,7 @@ pub(super) trait Register: Copy {
     unsafe fn store(self, x: *mut f32);
     /// The first numbers, as many as there is room for.
     unsafe fn store_part(self, x: &mut [f32]);
-    /// `self * y + z`, rounded once.
+    /// `self * y + z`, as the product is to round it: once, unless it is [`RoundedTwice`].
     unsafe fn multiply_add(self, y: Self, z: Self) -> Self;
     /// `self * y + z`, rounded after either, as the definition does.
     unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self;
@@ -88,7 +90,7 @@ impl<R: Register> Register for RoundedTwice<R> {
     }
 }
 
-/// `c = a b + bias`, as [`gemm_f32::gemm`](crate::gemm_f32::gemm) but for the rounding of its products.
+/// `c = a b + bias`, as [`gemm_f32::gemm`](crate::gemm_f32::gemm) but for the rounding that the register's `multiply_add` has.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -102,9 +104,8 @@ pub(super) unsafe fn gemm<R: Register>(
     bias: Option<&[f32]>,
     c: &mut MatrixMut<'_>,
 ) {
+    check_sizes(a, b, bias, c);
     let n = b.num_cols();
-    assert!(a.num_cols() == b.num_rows() && c.num_rows() == a.num_rows() && c.num_cols() == n);
-    assert!(bias.is_none_or(|bias| bias.len() == n));
     let mut panel = [const { MaybeUninit::uninit() }; MAX_PANEL];
     let most = R::NUM_SUMS / 6 * R::LANES;
     for begin in (0..n).step_by(most) {
