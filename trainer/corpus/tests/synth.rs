@@ -7,8 +7,8 @@ use std::path::Path;
 use aesa_corpus::labels::Domain;
 use aesa_corpus::manifest::{read_clips, read_ladders};
 use aesa_corpus::synth::{
-    CorpusInfo, DegradationWeight, Grouping, Kind, Progress, SourceSet, SynthConfig, SynthError, TestStep,
-    TestSystem, run,
+    CorpusInfo, DegradationWeight, FurtherClips, Grouping, Kind, Progress, SourceSet, SynthConfig,
+    SynthError, TestStep, TestSystem, run,
 };
 
 /// Twelve seconds of a gliding, pulsing tone with overtones and a little noise; another one per `number`.
@@ -60,14 +60,16 @@ fn tiny(folder: &Path) -> SynthConfig {
         labels: folder.to_path_buf(),
         ratings: vec!["ratings.csv".to_owned()],
         num_train: 5,
-        num_further: 3,
         num_validation: 2,
         num_test_per_system: 1,
         num_ladders: 0,
         texture_share: 0.0,
         degradations: degradations.map(|kind| DegradationWeight { kind, weight: 1.0 }).to_vec(),
-        further_degradations: vec![DegradationWeight { kind: Kind::Noise, weight: 1.0 }],
-        further_line_share: 0.0,
+        further: vec![FurtherClips {
+            num_clips: 3,
+            degradations: vec![DegradationWeight { kind: Kind::Noise, weight: 1.0 }],
+            line_share: 0.0,
+        }],
         sources: vec![SourceSet {
             folder: "audio".into(),
             domain: Domain::Sound,
@@ -86,6 +88,12 @@ fn tiny(folder: &Path) -> SynthConfig {
         }],
         ..SynthConfig::default()
     }
+}
+
+/// A clip's samples, -1 to 1.
+fn samples(file: &Path) -> Vec<f64> {
+    let read = hound::WavReader::open(file).unwrap().into_samples::<i16>();
+    read.map(|sample| f64::from(sample.unwrap()) / 32_768.0).collect()
 }
 
 /// A corpus made by so many threads.
@@ -137,15 +145,15 @@ fn a_corpus_holds_what_its_lists_say() {
     for (name, count) in [("train", 5 + 3), ("validation", 2), ("test", 1)] {
         let clips = read_clips(out.join(format!("{name}.csv"))).unwrap();
         assert_eq!(clips.len(), count, "{name}");
-        for clip in &clips {
-            let samples: Vec<i16> = hound::WavReader::open(out.join(&clip.path))
-                .unwrap()
-                .into_samples()
-                .map(Result::unwrap)
-                .collect();
-            assert_eq!(samples.len(), 160_000, "{}", clip.path);
-            let peak = f64::from(samples.iter().map(|x| x.unsigned_abs()).max().unwrap()) / 32_768.0;
-            assert!((10f64.powf(-25.1 / 20.0)..0.9).contains(&peak), "{}: peak {peak}", clip.path);
+        for family in clips.chunk_by(|a, b| a.family == b.family) {
+            let peaks = family.iter().map(|clip| {
+                let samples = samples(&out.join(&clip.path));
+                assert_eq!(samples.len(), 160_000, "{}", clip.path);
+                samples.iter().map(|x| x.abs()).fold(0.0, f64::max)
+            });
+            let loudest = peaks.fold(0.0, f64::max);
+            let path = &family[0].path;
+            assert!((10f64.powf(-25.1 / 20.0)..0.9).contains(&loudest), "{path}: peak {loudest}");
         }
         let record = fs::read_to_string(out.join(&clips[0].path).with_extension("json")).unwrap();
         recordings.push((name, record.contains("audio/0-"), record.contains("audio/1-")));
@@ -164,7 +172,7 @@ fn further_clips_get_worse_and_move_no_label() {
     let config = tiny(folder.path());
     let [with, without] = ["with", "without"].map(|name| folder.path().join(name));
     let info = run(&config, &with, &Progress::quiet()).unwrap();
-    let plain = SynthConfig { num_further: 0, ..config.clone() };
+    let plain = SynthConfig { further: Vec::new(), ..config.clone() };
     assert_eq!(run(&plain, &without, &Progress::quiet()).unwrap().pq_maps, info.pq_maps);
 
     let clips = read_clips(with.join("train.csv")).unwrap();
@@ -175,8 +183,14 @@ fn further_clips_get_worse_and_move_no_label() {
     assert!(further[1..].iter().all(|clip| clip.family == further[0].family));
     assert!(train.iter().all(|clip| clip.family != further[0].family));
     assert!(further[2].processing.starts_with("noise("), "{}", further[2].processing);
+    // They are at one level: what noise is added to keeps its size.
+    let [first, last] = [0, 2].map(|n| samples(&with.join(&further[n].path)));
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let size = product(&first, &last) / product(&first, &first);
+    assert!((size - 1.0).abs() < 0.1, "{size}");
 
-    let line = SynthConfig { further_line_share: 1.0, ..config };
+    let further = config.further.iter().map(|f| FurtherClips { line_share: 1.0, ..f.clone() }).collect();
+    let line = SynthConfig { further, ..config };
     run(&line, &with, &Progress::quiet()).unwrap();
     let clips = read_clips(with.join("train.csv")).unwrap();
     assert_eq!(train, &clips[..5]);

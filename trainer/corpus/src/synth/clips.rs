@@ -66,8 +66,8 @@ impl From<String> for Failure {
 pub(crate) enum Series {
     /// Training clips that the label maps are fitted on.
     Train,
-    /// Training clips beside these, each family one mix with one degradation at rising severities.
-    Further,
+    /// Those of a place in [`SynthConfig::further`].
+    Further(usize),
     /// Validation clips.
     Validation,
 }
@@ -76,23 +76,24 @@ impl Series {
     /// Where their sources come from.
     pub(crate) fn split(self) -> Split {
         match self {
-            Self::Train | Self::Further => Split::Train,
+            Self::Train | Self::Further(_) => Split::Train,
             Self::Validation => Split::Validation,
         }
     }
 
     /// The family of clips from this number on; series in one table share none.
     fn family(self, first: usize) -> u64 {
-        let offset = if self == Self::Further { 1_000_000_000 } else { 0 };
-        offset + first as u64
+        let series = if let Self::Further(place) = self { 1 + place } else { 0 };
+        (series * 1_000_000_000 + first) as u64
     }
 
     /// Their folder, and how their names begin.
-    pub(crate) fn folder(self) -> &'static str {
+    pub(crate) fn folder(self) -> String {
         match self {
-            Self::Train => "train",
-            Self::Further => "further",
-            Self::Validation => "validation",
+            Self::Train => "train".to_owned(),
+            Self::Further(0) => "further".to_owned(),
+            Self::Further(place) => format!("further{}", place + 1),
+            Self::Validation => "validation".to_owned(),
         }
     }
 }
@@ -104,6 +105,15 @@ struct Name {
     system: String,
     family: u64,
     domain: Domain,
+}
+
+/// A mix after its degradations, before its level is set.
+struct Processed {
+    samples: Vec<f32>,
+    /// ViSQOL against the clean mix.
+    pq_raw: f64,
+    /// The degradations, in words.
+    processing: String,
 }
 
 impl Studio<'_> {
@@ -148,7 +158,10 @@ impl Studio<'_> {
             return Ok(records);
         }
         let (kinds, graded_share, line_share) = match series {
-            Series::Further => (&self.config.further_degradations, 1.0, self.config.further_line_share),
+            Series::Further(place) => {
+                let further = &self.config.further[place];
+                (&further.degradations, 1.0, further.line_share)
+            }
             Series::Train | Series::Validation => (&self.config.degradations, self.config.graded_share, 0.0),
         };
         let is_graded = Draw::new(self.config.seed, &format!("{folder}/{family}")).chance(graded_share);
@@ -161,11 +174,18 @@ impl Studio<'_> {
                 if matches!(chains.last().and_then(|chain| chain.first()), Some(Step::Noise { .. })) {
                     self.on_a_line(line_share, &key, &mut chains);
                 }
-                let made = names.iter().zip(&chains).enumerate().map(|(variant, (name, chain))| {
+                let processed = chains.iter().enumerate().map(|(variant, chain)| {
                     let mut draw = Draw::new(self.config.seed, &format!("{key}/apply/{variant}"));
-                    self.finish(name, &mix, chain, &mut draw)
+                    self.process(&mix, chain, &mut draw)
                 });
-                made.collect()
+                let processed = processed.collect::<Result<Vec<Processed>, Failure>>()?;
+                // One gain for all, as a listener who compares them has it: levels would drown a mild codec's traces.
+                let loudest = processed.iter().map(|clip| peak(&clip.samples)).fold(0.0, f64::max);
+                let peak_db =
+                    Draw::new(self.config.seed, &format!("{key}/level")).uniform(PEAK_DB[0], PEAK_DB[1]);
+                let gain = db_to_gain(peak_db) / loudest;
+                let clips = names.iter().zip(processed);
+                clips.map(|(name, clip)| self.save(name, &mix, clip, gain).map_err(Failure::Stop)).collect()
             });
         }
         for (number, name) in (first..).zip(&mut names) {
@@ -373,8 +393,15 @@ impl Studio<'_> {
         }
     }
 
-    /// Processes a mix, measures it, sets its level and writes audio and record.
+    /// Processes a mix, measures it, sets its level at random and writes audio and record.
     fn finish(&self, name: &Name, mix: &Mix, chain: &[Step], draw: &mut Draw) -> Result<Record, Failure> {
+        let clip = self.process(mix, chain, draw)?;
+        let gain = db_to_gain(draw.uniform(PEAK_DB[0], PEAK_DB[1])) / peak(&clip.samples);
+        Ok(self.save(name, mix, clip, gain)?)
+    }
+
+    /// Processes a mix and measures it.
+    fn process(&self, mix: &Mix, chain: &[Step], draw: &mut Draw) -> Result<Processed, Failure> {
         let mut samples = mix.samples.clone();
         for step in chain {
             samples = step.apply(&samples, draw, &self.codecs)?;
@@ -383,8 +410,12 @@ impl Studio<'_> {
             [] => self.clean_mos,
             _ => self.visqol.mos(&mix.samples, &samples)?,
         };
-        let peak_db = draw.uniform(PEAK_DB[0], PEAK_DB[1]);
-        let gain = db_to_gain(peak_db) / peak(&samples);
+        Ok(Processed { samples, pq_raw, processing: describe(chain) })
+    }
+
+    /// Sets the level of a clip and writes audio and record.
+    fn save(&self, name: &Name, mix: &Mix, clip: Processed, gain: f64) -> Result<Record, SynthError> {
+        let Processed { mut samples, pq_raw, processing } = clip;
         scale(&mut samples, gain);
         let file = self.file(name);
         let record = Record {
@@ -395,9 +426,9 @@ impl Studio<'_> {
             family: name.family,
             pq_raw,
             pc_raw: mix.effective_sources,
-            processing: describe(chain),
+            processing,
             sources: mix.sources.clone(),
-            peak_db,
+            peak_db: 20.0 * peak(&samples).log10(),
             wav_sha256: write_wav(&file, &samples)?,
             fingerprint: self.fingerprint.clone(),
         };

@@ -10,7 +10,7 @@ use super::error::SynthError;
 use crate::labels::Domain;
 
 /// Changes whenever the same configuration would give other audio or other raw labels.
-pub(crate) const GENERATOR_VERSION: u32 = 5;
+pub(crate) const GENERATOR_VERSION: u32 = 6;
 
 /// The recipe of a synthetic corpus. Every key has a default; relative folders are relative to the working folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,9 +26,6 @@ pub struct SynthConfig {
     pub ratings: Vec<String>,
     /// Number of training clips.
     pub num_train: usize,
-    /// Number of further training clips: one mix with one of `further_degradations` at rising severities. The label maps
-    /// are not fitted on them, so that they can stress what is hard to hear.
-    pub num_further: usize,
     /// Number of validation clips.
     pub num_validation: usize,
     /// Number of clips per test system.
@@ -59,10 +56,8 @@ pub struct SynthConfig {
     pub visqol_search: usize,
     /// Degradations to draw from and their weights.
     pub degradations: Vec<DegradationWeight>,
-    /// Degradations of the further training clips and their weights.
-    pub further_degradations: Vec<DegradationWeight>,
-    /// Share of the further families with noise whose mix passes a band-pass first: noise on a telephone line.
-    pub further_line_share: f64,
+    /// Further training clips. The label maps are not fitted on them, so that they can stress what is hard to hear.
+    pub further: Vec<FurtherClips>,
     /// Where the source recordings of training and validation come from.
     pub sources: Vec<SourceSet>,
     /// Share of the general sounds of training and validation that are synthesised (see `textures.rs`); the others are
@@ -88,6 +83,19 @@ pub struct DegradationWeight {
     pub kind: Kind,
     /// Its weight among all.
     pub weight: f64,
+}
+
+/// Training clips that are all one mix with one degradation at rising severities.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherClips {
+    /// How many.
+    pub num_clips: usize,
+    /// Degradations to draw from and their weights.
+    pub degradations: Vec<DegradationWeight>,
+    /// Share of the families with noise whose mix passes a band-pass first: noise on a telephone line.
+    #[serde(default)]
+    pub line_share: f64,
 }
 
 /// A folder of recordings.
@@ -193,7 +201,6 @@ impl Default for SynthConfig {
                 "audiomos2025-track2-dev_list.csv".to_owned(),
             ],
             num_train: 3000,
-            num_further: 0,
             num_validation: 300,
             num_test_per_system: 20,
             num_ladders: 30,
@@ -211,11 +218,7 @@ impl Default for SynthConfig {
                 .into_iter()
                 .map(|kind| DegradationWeight { kind, weight: kind.default_weight() })
                 .collect(),
-            further_degradations: [(Kind::Mp3, 3.0), (Kind::Noise, 2.0), (Kind::Reverb, 1.0)]
-                .into_iter()
-                .map(|(kind, weight)| DegradationWeight { kind, weight })
-                .collect(),
-            further_line_share: 0.5,
+            further: Vec::new(),
             sources: Vec::new(),
             texture_share: 0.5,
             midi_share: 0.8,
@@ -252,8 +255,8 @@ impl SynthConfig {
             self.midi_share,
             self.even_share,
             self.partial_source,
-            self.further_line_share,
         ];
+        let lines = self.further.iter().map(|further| further.line_share);
         let positive = |weights: &[f64]| {
             weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().sum::<f64>() > 0.0
         };
@@ -268,12 +271,14 @@ impl SynthConfig {
                 self.num_train >= 1,
                 "num_train is at least 1: the label mapping is fitted on the training clips",
             ),
-            (shares.iter().all(|p| (0.0..=1.0).contains(p)), "shares and chances lie between 0 and 1"),
+            (
+                shares.into_iter().chain(lines).all(|p| (0.0..=1.0).contains(&p)),
+                "shares and chances lie between 0 and 1",
+            ),
             (positive(&self.chain_weights), "chain_weights are not negative and not all 0"),
             (positive(&self.source_weights), "source_weights are not negative and not all 0"),
             (
-                drawable(&self.degradations)
-                    && (self.num_further == 0 || drawable(&self.further_degradations)),
+                drawable(&self.degradations) && self.further.iter().all(|f| drawable(&f.degradations)),
                 "degradation weights are not negative and not all 0",
             ),
             ((2.0..=10.0).contains(&self.visqol_seconds), "visqol_seconds lies between 2 and 10"),
@@ -305,7 +310,7 @@ impl SynthConfig {
             labels: PathBuf::new(),
             ratings: Vec::new(),
             num_train: 0,
-            num_further: 0,
+            further: self.further.iter().map(|f| FurtherClips { num_clips: 0, ..f.clone() }).collect(),
             num_validation: 0,
             num_test_per_system: 0,
             num_ladders: 0,

@@ -36,10 +36,15 @@ pub enum Kind {
     Opus,
     /// Lost packets of 20 ms, 1 % to 30 %, singly or in bursts, replaced by silence or by the packet before.
     PacketLoss,
+    /// MP3 at a constant rate, 192 down to 32 kbit/s, where the band is kept and holes in it are all there is to hear.
+    GentleMp3,
 }
 
 /// MP3 rates in kbit/s, from mild to severe.
 const MP3_KBPS: [u32; 9] = [192, 128, 96, 64, 48, 32, 24, 16, 8];
+
+/// Those of [`Kind::GentleMp3`].
+const GENTLE_MP3_KBPS: [u32; 6] = [192, 128, 64, 48, 40, 32];
 
 /// Opus rates in kbit/s, from mild to severe.
 const OPUS_KBPS: [u32; 8] = [64, 48, 32, 24, 16, 12, 8, 6];
@@ -49,7 +54,7 @@ const PACKET_SAMPLES: usize = RATE_HZ / 50;
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Reverb,
         Self::Noise,
         Self::LowPass,
@@ -60,6 +65,7 @@ impl Kind {
         Self::Mp3,
         Self::Opus,
         Self::PacketLoss,
+        Self::GentleMp3,
     ];
 
     /// How often a kind is drawn, relative to the others, unless configured.
@@ -72,12 +78,13 @@ impl Kind {
             Self::Clipping | Self::Opus | Self::PacketLoss => 1.0,
             Self::Bits => 0.7,
             Self::HighPass => 0.4,
+            Self::GentleMp3 => 0.0,
         }
     }
 
     /// Whether the kind runs ffmpeg.
     pub(crate) const fn needs_ffmpeg(self) -> bool {
-        matches!(self, Self::Mp3 | Self::Opus)
+        matches!(self, Self::Mp3 | Self::GentleMp3 | Self::Opus)
     }
 }
 
@@ -136,6 +143,7 @@ impl Step {
             Kind::Clipping => Self::Clipping { drive_db: between(3.0, 30.0) },
             Kind::Bits => Self::Bits { bits: between(12.0, 3.0) },
             Kind::Mp3 => Self::Mp3 { kbps: listed(&MP3_KBPS) },
+            Kind::GentleMp3 => Self::Mp3 { kbps: listed(&GENTLE_MP3_KBPS) },
             Kind::Opus => Self::Opus { kbps: listed(&OPUS_KBPS) },
             Kind::PacketLoss => Self::PacketLoss {
                 share: log_between(0.01, 0.3),

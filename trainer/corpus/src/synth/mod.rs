@@ -12,7 +12,7 @@
 //!   `mix.rs`). Both are mapped, per domain, by quantiles from the training clips' raw values onto human ratings of that
 //!   domain; the map is stored in `corpus.json` and applied unchanged to validation and test. CE and CU: regression on
 //!   PQ, PC and domain, fitted on the human ratings.
-//! - The level of a clip is drawn last and enters no label.
+//! - The level is drawn last and enters no label: one for all clips of a graded family, else one for each clip.
 //! - Training and validation share no recording. The test set's generators (espeak-ng, a second soundfont, synthesised
 //!   sounds) occur in neither.
 //! - Every clip follows from the seed and its number alone: neither the thread count nor an interruption changes a
@@ -44,7 +44,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use config::{DegradationWeight, Grouping, SourceSet, SynthConfig, TestStep, TestSystem, UseAs};
+pub use config::{
+    DegradationWeight, FurtherClips, Grouping, SourceSet, SynthConfig, TestStep, TestSystem, UseAs,
+};
 pub use degrade::Kind;
 pub use error::SynthError;
 pub use mapping::{QuantileMap, Regression};
@@ -98,14 +100,17 @@ pub fn run(
     config.check()?;
     let ratings = natural_ratings(config)?;
     let studio = open_studio(config, out)?;
-    for folder in ["train", "further", "validation", "test", "ladders"] {
+    let further = (0..config.further.len()).map(|place| Series::Further(place).folder());
+    for folder in ["train", "validation", "test", "ladders"].map(str::to_owned).into_iter().chain(further) {
         let folder = out.join("audio").join(folder);
         fs::create_dir_all(&folder).map_err(SynthError::io(&folder))?;
     }
 
     let mut train = make_series(&studio, Series::Train, config.num_train, progress)?;
     let maps = LabelMaps::fit(&train, &ratings)?;
-    train.extend(make_series(&studio, Series::Further, config.num_further, progress)?);
+    for (place, further) in config.further.iter().enumerate() {
+        train.extend(make_series(&studio, Series::Further(place), further.num_clips, progress)?);
+    }
     let validation = make_series(&studio, Series::Validation, config.num_validation, progress)?;
     let test = make_test(&studio, progress)?;
     let ladders = make_ladders(&studio, progress)?;
@@ -119,8 +124,7 @@ fn open_studio<'a>(config: &'a SynthConfig, out: &'a Path) -> Result<Studio<'a>,
         true => Ok(None),
         false => Instruments::load(path).map(Some),
     };
-    let further: &[DegradationWeight] =
-        if config.num_further > 0 { &config.further_degradations } else { &[] };
+    let further = config.further.iter().flat_map(|further| &further.degradations);
     let drawn = config.degradations.iter().chain(further).filter(|d| d.weight > 0.0).map(|d| d.kind);
     let fixed = config.systems.iter().flat_map(|system| &system.chain).map(|step| step.kind);
     if (config.num_ladders > 0 || drawn.chain(fixed).any(Kind::needs_ffmpeg)) && !ffmpeg_is_there() {
@@ -178,7 +182,7 @@ fn make_series(
     num_clips: usize,
     progress: &Progress,
 ) -> Result<Vec<Record>, SynthError> {
-    progress.begin(series.folder(), num_clips);
+    progress.begin(&series.folder(), num_clips);
     let variants = studio.config.variants;
     let families: Vec<Vec<Record>> = (0..num_clips.div_ceil(variants))
         .into_par_iter()

@@ -16,7 +16,7 @@ enum Mode {
 }
 
 struct Lines {
-    label: &'static str,
+    label: String,
     started: Instant,
     total: u64,
     done: u64,
@@ -38,24 +38,30 @@ impl Progress {
                 ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
             ))
         } else {
-            let lines = Lines { label: "", started: Instant::now(), total: 0, done: 0, twentieths: 0 };
+            let lines =
+                Lines { label: String::new(), started: Instant::now(), total: 0, done: 0, twentieths: 0 };
             Self(Mode::Lines(Mutex::new(lines)))
         }
     }
 
     /// Begins a stage of `total` clips.
-    pub(crate) fn begin(&self, label: &'static str, total: usize) {
+    pub(crate) fn begin(&self, label: &str, total: usize) {
         match &self.0 {
             Mode::Quiet => {}
             Mode::Bar(bar) => {
                 bar.reset();
                 bar.set_length(total as u64);
-                bar.set_message(label);
+                bar.set_message(label.to_owned());
             }
             Mode::Lines(lines) => {
                 let mut lines = lines.lock().expect("no thread panics with this lock");
-                *lines =
-                    Lines { label, started: Instant::now(), total: total as u64, done: 0, twentieths: 0 };
+                *lines = Lines {
+                    label: label.to_owned(),
+                    started: Instant::now(),
+                    total: total as u64,
+                    done: 0,
+                    twentieths: 0,
+                };
                 eprintln!("{label}: {total} clips");
             }
         }
