@@ -193,7 +193,7 @@ impl DeviceName {
         let count = if tch::Cuda::is_available() { tch::Cuda::device_count() } else { 0 };
         ensure!(
             count > 0,
-            "cuda was asked for, but this libtorch sees no CUDA device: the one that trainer/setup-libtorch.sh installs is for \
+            "cuda:{number} was asked for, but this libtorch sees no CUDA device: the one that trainer/setup-libtorch.sh installs is for \
              CPUs; with LD_LIBRARY_PATH=.../torch/lib before the command it is that of Python's torch 2.11.0"
         );
         ensure!(

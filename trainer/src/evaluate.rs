@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::chunking::Chunking;
-use crate::config::TrainConfig;
+use crate::config::{DeviceName, TrainConfig};
 use crate::dataset::{self, Clip, num_steps};
 use crate::metrics::mean;
 use crate::model::AesaNet;
@@ -57,6 +57,21 @@ impl Model {
         let model =
             TractModel::load(path).with_context(|| format!("cannot load the model {}", path.display()))?;
         Ok(Self::Onnx(model.session()))
+    }
+
+    /// The same model on a device.
+    ///
+    /// # Errors
+    /// Where the device is not there, or is a GPU for an ONNX file.
+    pub fn on(mut self, device: DeviceName) -> Result<Self> {
+        match &mut self {
+            Self::Run { net, .. } => net.store.set_device(device.find()?),
+            Self::Onnx(_) if device != DeviceName::Cpu => {
+                bail!("an ONNX model is scored by the processor: give the run folder to score it on a GPU")
+            }
+            Self::Onnx(_) => {}
+        }
+        Ok(self)
     }
 
     /// The same model, scoring in chunks of so many steps; the left context is the run's unless it is given.

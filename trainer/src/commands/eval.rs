@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aesa_corpus::roots::Root;
 use aesa_trainer::bootstrap::Bootstrap;
 use aesa_trainer::ceiling::{Raters, Splits};
+use aesa_trainer::config::DeviceName;
 use aesa_trainer::dataset::Clip;
 use aesa_trainer::evaluate::{LadderReport, Model, score_clips, score_ladders, score_split};
 use aesa_trainer::listing::Listing;
@@ -106,6 +107,9 @@ pub(crate) struct Arguments {
     /// A chunk hears at least so many steps before it, rounded up to whole chunks [default: the run's chunks.left_steps]
     #[arg(long, value_name = "M", requires = "chunk_steps")]
     chunk_left_steps: Option<usize>,
+    /// Where a run folder's network scores: cpu, cuda or cuda:N
+    #[arg(long, requires = "model", default_value = "cpu", value_parser = parse_device)]
+    device: DeviceName,
     /// Resamples for the intervals; 0 for none
     #[arg(long, value_name = "N", default_value_t = Bootstrap::default().num_resamples)]
     bootstrap: usize,
@@ -258,7 +262,7 @@ fn compare(arguments: &Arguments, out: Option<&Path>) -> Result<Compared> {
 
 /// The model, in chunks where they were asked for.
 fn load(arguments: &Arguments, path: &Path) -> Result<Model> {
-    let model = Model::load(path)?;
+    let model = Model::load(path)?.on(arguments.device)?;
     match arguments.chunk_steps {
         Some(steps) => model.chunked(steps, arguments.chunk_left_steps),
         None => Ok(model),
@@ -277,6 +281,11 @@ fn parse_steps(text: &str) -> Result<usize> {
     let steps = text.parse()?;
     ensure!(steps > 0, "a chunk has at least one step");
     Ok(steps)
+}
+
+/// A device's name.
+fn parse_device(text: &str) -> Result<DeviceName, String> {
+    text.to_owned().try_into()
 }
 
 fn read_raters(labels: &Path) -> Result<Raters> {

@@ -263,6 +263,12 @@ fn chunks_are_trained_and_measured() {
 
     let model = path("model.onnx");
     succeed(&["export", "--run", &run, "--out", &model]);
+    let devices = [(&model, "an ONNX model is scored by the processor"), (&run, "cuda:4096 was asked for")];
+    for (model, expected) in devices {
+        let failed = trainer(&["eval", "--model", model, "--corpus", &corpus, "--device", "cuda:4096"]);
+        let error = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert!(!failed.status.success() && error.contains(expected), "{error}");
+    }
     let onnx = ["eval", "--model", &model, "--corpus", &corpus, "--chunk-steps", "2"];
     assert!(fail(&onnx).contains("an ONNX model has its own policy"));
 
@@ -652,7 +658,7 @@ fn bad_tables_leave_nothing_behind() {
     if !tch::Cuda::is_available() {
         fs::write(&table, "path,PQ,PC,CE,CU\ndev.wav,1,2,3,4\n").unwrap();
         let error = train(&["--set", "device=cuda"]);
-        assert!(error.contains("cuda was asked for, but this libtorch sees no CUDA device"), "{error}");
+        assert!(error.contains("cuda:0 was asked for, but this libtorch sees no CUDA device"), "{error}");
     }
     assert!(train(&["--root", "EARS"]).contains("is not NAME=DIR, such as LibriTTS=/data/LibriTTS"));
     assert!(train(&["--corpus", "x"]).contains("cannot be used with"));
