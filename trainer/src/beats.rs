@@ -10,6 +10,7 @@ use tch::{Kind, Tensor};
 
 use crate::attention::{PositionBias, Reach};
 use crate::chunking::Chunking;
+use crate::dropout::Dropout;
 use crate::layers::{LayerNorm, Linear, xavier_normal};
 use crate::padding::Padding;
 use crate::precision::{full, operand};
@@ -74,13 +75,13 @@ impl Beats {
     /// Encodes normalised fbank features `[B, F, 128]`; a remainder of `F` below one patch is dropped.
     ///
     /// `padding` says which tokens are none; what comes out in their places means nothing. `chunking` says what a token
-    /// may hear, which is all without it. `train` turns dropout on.
+    /// may hear, which is all without it.
     pub fn forward(
         &self,
         features: &Tensor,
         padding: Option<&Padding>,
         chunking: Option<Chunking>,
-        train: bool,
+        dropout: Dropout<'_>,
     ) -> Encoded {
         let stride = self.config.input_patch_size;
         let x = features.unsqueeze(1); // (B, 1, F, 128)
@@ -96,12 +97,12 @@ impl Beats {
         if !self.config.layer_norm_first {
             x = self.encoder_layer_norm.forward(&x);
         }
-        x = x.dropout(self.config.dropout, train);
+        x = dropout.apply(&x, self.config.dropout);
         let reach = Reach::new(padding, chunking, x.size()[1], x.device());
         let bias = self.relative_position.as_ref().map(|r| r.forward(reach.span())); // (H, span, span)
         let mut hidden = vec![x.shallow_clone()];
         for block in &self.blocks {
-            x = block.forward(&x, bias.as_ref(), &reach, train);
+            x = block.forward(&x, bias.as_ref(), &reach, dropout);
             hidden.push(x.shallow_clone());
         }
         Encoded { patch_embedding, hidden }
@@ -241,10 +242,10 @@ impl Block {
     }
 
     /// `[B, T, D]` to `[B, T, D]`; `bias` is by distance, `[H, span, span]`.
-    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, reach: &Reach, train: bool) -> Tensor {
-        let attend = |x: &Tensor| self.attention.forward(x, bias, reach).dropout(self.dropout, train);
+    fn forward(&self, x: &Tensor, bias: Option<&Tensor>, reach: &Reach, dropout: Dropout<'_>) -> Tensor {
+        let attend = |x: &Tensor| dropout.apply(&self.attention.forward(x, bias, reach), self.dropout);
         let feed =
-            |x: &Tensor| self.fc2.forward(&self.fc1.forward(x).gelu("none")).dropout(self.dropout, train);
+            |x: &Tensor| dropout.apply(&self.fc2.forward(&self.fc1.forward(x).gelu("none")), self.dropout);
         if self.layer_norm_first {
             let x = x + attend(&self.self_attn_layer_norm.forward(x));
             &x + feed(&self.final_layer_norm.forward(&x))
@@ -364,7 +365,7 @@ mod tests {
         for clip in ["speech", "music"] {
             let waveform = Vec::<f32>::try_from(&expected[&format!("{clip}.waveform")]).unwrap();
             let features = Tensor::from_slice(&aesa::fbank::normalised_fbank(&waveform)).view([1, -1, 128]);
-            let encoded = tch::no_grad(|| beats.forward(&features, None, None, false));
+            let encoded = tch::no_grad(|| beats.forward(&features, None, None, Dropout::Off));
             let mut worst =
                 difference(&encoded.patch_embedding.get(0), &expected[&format!("{clip}.patch_embedding")]);
             for (n, hidden) in encoded.hidden.iter().enumerate() {
@@ -420,8 +421,12 @@ mod tests {
             ..EncoderConfig::default()
         };
         let beats = Beats::new(&store.root(), &config, None);
-        let encoded =
-            beats.forward(&Tensor::randn([2, 50, 128], (Kind::Float, Device::Cpu)), None, None, true);
+        let encoded = beats.forward(
+            &Tensor::randn([2, 50, 128], (Kind::Float, Device::Cpu)),
+            None,
+            None,
+            Dropout::PerClip,
+        );
         assert_eq!(encoded.hidden[2].size(), [2, 24, 32]);
         encoded.hidden[2].square().sum(Kind::Float).backward();
         let table = &store.variables()["encoder.layers.0.self_attn.relative_attention_bias.weight"];

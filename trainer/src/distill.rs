@@ -18,6 +18,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
+use crate::dropout::Dropout;
 use crate::inputs::{Batch, Inputs};
 use crate::layers::Linear;
 use crate::loss::{BatchLoss, Loss, Truth};
@@ -217,12 +218,12 @@ impl Distillation {
         let padding = || Inputs::padding(crops, student.device());
         let mask = padding();
         let (taught, truth) = tch::no_grad(|| {
-            let encoded = self.teacher.net.beats.forward(&features, mask.as_ref(), None, false);
-            let truth = self.teacher.net.head.forward(&encoded.hidden[1..], padding(), None, false);
+            let encoded = self.teacher.net.beats.forward(&features, mask.as_ref(), None, Dropout::Off);
+            let truth = self.teacher.net.head.forward(&encoded.hidden[1..], padding(), None, Dropout::Off);
             (encoded.hidden, truth)
         });
-        let encoded = student.beats.forward(&features, mask.as_ref(), chunking, true);
-        let prediction = student.head.forward(&encoded.hidden[1..], padding(), chunking, true);
+        let encoded = student.beats.forward(&features, mask.as_ref(), chunking, Dropout::PerClip);
+        let prediction = student.head.forward(&encoded.hidden[1..], padding(), chunking, Dropout::PerClip);
 
         let targets = predict::read_scores(&(truth.clip_scores() * 10.0));
         let (domains, families) = (batch.of_clips(|clip| clip.domain), batch.of_clips(|clip| clip.family));

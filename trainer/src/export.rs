@@ -15,6 +15,7 @@ use tch::{Kind, Tensor};
 
 use crate::chunking::Chunking;
 use crate::config::LabelSource;
+use crate::dropout::Dropout;
 use crate::evaluate::frame_scores;
 use crate::model::AesaNet;
 use crate::predict::Policy;
@@ -214,7 +215,7 @@ fn parity(net: &AesaNet, model: &Model, clip: &[f32], policy: Policy) -> Result<
 /// Frame scores of one window, or of a whole clip in chunks, 0 to 10: the mean of each step's eight tokens.
 fn tch_frame_scores(net: &AesaNet, features: &[f32], chunking: Option<Chunking>) -> Result<Vec<Scores>> {
     let features = Tensor::from_slice(features).view([1, -1, NUM_MEL_BINS as i64]);
-    let tokens = tch::no_grad(|| net.forward(&features, None, chunking, false)).token_scores; // (1, T, A)
+    let tokens = tch::no_grad(|| net.forward(&features, None, chunking, Dropout::Off)).token_scores; // (1, T, A)
     let frames = tokens.get(0).unflatten(0, [-1, TOKENS_PER_STEP as i64]); // (steps, 8, A)
     let frames = frames.mean_dim(1, false, Kind::Float) * 10.0; // (steps, A)
     let flat = Vec::<f32>::try_from(frames.flatten(0, 1))?;

@@ -14,6 +14,7 @@ use crate::cache::HiddenCache;
 use crate::chunking::Chunking;
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
+use crate::dropout::{Dropout, Families};
 use crate::model::{AesaNet, ENCODER_PREFIX, Prediction};
 use crate::padding::Padding;
 use crate::progress;
@@ -115,7 +116,7 @@ impl Inputs {
             bar.inc(1);
             let compute = || {
                 let features = clip.features.unsqueeze(0).to_kind(Kind::Float).to_device(net.device()); // (1, F, 128)
-                let encoded = tch::no_grad(|| net.beats.forward(&features, None, None, false));
+                let encoded = tch::no_grad(|| net.beats.forward(&features, None, None, Dropout::Off));
                 Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half).to_device(Device::Cpu) // (layers, T, D)
             };
             let Some(cache) = &cache else { return Ok(compute()) };
@@ -140,13 +141,13 @@ impl Inputs {
         let &Self::Features { time_mask, mel_mask, gain_db, mel_shift, .. } = self else {
             return stack(&parts, 0, 0).to_kind(Kind::Float);
         };
-        let kin = |n: usize| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip]);
+        let kin = kin(clips, crops);
         if mel_shift > 0 {
-            shift_bins(&mut parts, mel_shift as i64, kin, rng);
+            shift_bins(&mut parts, mel_shift as i64, &kin, rng);
         }
         let mut features = stack(&parts, 0, 0).to_kind(Kind::Float); // (B, F, 128)
         if gain_db > 0.0 {
-            features = change_level(&features, gain_db, kin, rng);
+            features = change_level(&features, gain_db, &kin, rng);
         }
         blank(&features, 1, time_mask, rng);
         blank(&features, 2, mel_mask, rng);
@@ -172,7 +173,8 @@ impl Inputs {
         Padding::of(&lengths, device)
     }
 
-    /// Scores crops in training mode; shorter ones are padded. Chunks begin where a crop does.
+    /// Scores crops in training mode; shorter ones are padded. Chunks begin where a crop does. Neighbours of one family
+    /// share dropout's masks.
     pub fn forward(
         &self,
         net: &AesaNet,
@@ -183,21 +185,28 @@ impl Inputs {
     ) -> Prediction {
         let padding = Self::padding(crops, net.device());
         let batch = upload(&self.batch(clips, crops, rng), net.device());
+        let families = Families::of(crops.len(), kin(clips, crops), net.device());
+        let dropout = families.as_ref().map_or(Dropout::PerClip, Dropout::PerFamily);
         match self {
             Self::Features { frozen, .. } => {
                 if *frozen {
-                    let encode = || net.beats.forward(&batch, padding.as_ref(), chunking, false);
+                    let encode = || net.beats.forward(&batch, padding.as_ref(), chunking, Dropout::Off);
                     let encoded = tch::no_grad(encode);
-                    net.head.forward(&encoded.hidden[1..], padding, chunking, true)
+                    net.head.forward(&encoded.hidden[1..], padding, chunking, dropout)
                 } else {
-                    net.forward(&batch, padding, chunking, true)
+                    net.forward(&batch, padding, chunking, dropout)
                 }
             }
             Self::Hidden(_) => {
-                net.head.forward(&batch.to_kind(Kind::Float).unbind(0), padding, chunking, true)
+                net.head.forward(&batch.to_kind(Kind::Float).unbind(0), padding, chunking, dropout)
             }
         }
     }
+}
+
+/// Whether the crop at a place is of the same family as the one before it.
+fn kin<'a>(clips: &'a [Clip], crops: &'a [Crop]) -> impl Fn(usize) -> bool + 'a {
+    |n| n > 0 && clips[crops[n].clip].is_kin(&clips[crops[n - 1].clip])
 }
 
 fn cut(tensor: &Tensor, dim: i64, crop: &Crop, per_step: usize) -> Tensor {
@@ -334,7 +343,7 @@ mod tests {
         config.freeze_encoder = false;
         let learning = Inputs::new(&config, &net, &clips, None).unwrap();
         let part = clips[0].features.narrow(0, 16, 80).unsqueeze(0);
-        let expected = net.forward(&part, None, chunking, false).token_scores;
+        let expected = net.forward(&part, None, chunking, Dropout::Off).token_scores;
         for inputs in [frozen, learning] {
             let scores = inputs.forward(&net, &clips, &crops, chunking, &mut rng).token_scores;
             assert!((scores - &expected).abs().max().double_value(&[]) < 1e-6);

@@ -25,6 +25,7 @@ pub mod chunking;
 pub mod config;
 pub mod dataset;
 pub mod distill;
+pub mod dropout;
 pub mod environment;
 pub mod evaluate;
 pub mod export;

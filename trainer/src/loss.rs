@@ -190,8 +190,8 @@ impl Loss {
 
 /// `softness * softplus(-d / softness)`, averaged over axes and pairs of one domain; `d` is how far the clip with
 /// the higher target is scored above the other. The closer the targets are, within `FULL_DIFFERENCE`, the less a pair
-/// counts; within a family, where nothing but the degradation differs, `FULL_DIFFERENCE_OF_KIN` is enough. Clips without
-/// a domain count among themselves.
+/// counts. Pairs of one family, where nothing but the degradation differs, have a mean of their own, which is added:
+/// they are few, and `FULL_DIFFERENCE_OF_KIN` is enough. Clips without a domain count among themselves.
 fn rank_loss(
     clip_z: &Tensor,
     truth: &Tensor,
@@ -207,11 +207,13 @@ fn rank_loss(
     let strangers = (0..).map(|clip: i64| -1 - clip);
     let families = families.iter().zip(strangers).map(|(family, none)| family.map_or(none, |f| f as i64));
     let same_family = equal(&families.collect::<Vec<_>>());
-    let full =
-        same_family.to_kind(Kind::Float) * (FULL_DIFFERENCE_OF_KIN - FULL_DIFFERENCE) + FULL_DIFFERENCE;
-    let counts = (differences(truth) / full).clamp(0.0, 1.0) * same_domain; // (B, B, A)
-    let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS;
-    (softplus * &counts).sum(Kind::Float) / counts.sum(Kind::Float).clamp_min(1e-3)
+    let softplus = (differences(clip_z) / -SOFTNESS).softplus() * SOFTNESS; // (B, B, A)
+    let mean = |pairs: Tensor, full: f64| {
+        let counts = (differences(truth) / full).clamp(0.0, 1.0) * pairs; // (B, B, A)
+        (&softplus * &counts).sum(Kind::Float) / counts.sum(Kind::Float).clamp_min(1e-3)
+    };
+    let strangers = same_domain.logical_and(&same_family.logical_not());
+    mean(strangers, FULL_DIFFERENCE) + mean(same_domain.logical_and(&same_family), FULL_DIFFERENCE_OF_KIN)
 }
 
 /// Where the ranking loss bends, in z: pairs further apart than a few times this, in the right order, cost nothing.
@@ -350,6 +352,7 @@ mod tests {
         let strangers = (1.0 + 3.0 + 0.24 * 2.0) / 2.24;
         assert!((loss([None; 3]) - strangers).abs() < 2e-3);
         assert!((loss([Some(1), Some(2), Some(3)]) - strangers).abs() < 2e-3);
-        assert!((loss([None, Some(7), Some(7)]) - 2.0).abs() < 2e-3);
+        // Strangers 1 and 3 wrong, kin 2.
+        assert!((loss([None, Some(7), Some(7)]) - (2.0 + 2.0)).abs() < 2e-3);
     }
 }

@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 use crate::attention::Reach;
 use crate::beats::Beats;
 use crate::chunking::Chunking;
+use crate::dropout::Dropout;
 use crate::layers::{LayerNorm, Linear, uniform, xavier_normal};
 use crate::padding::{self, Padding};
 use crate::precision::{full, operand};
@@ -59,10 +60,10 @@ impl AesaNet {
         features: &Tensor,
         padding: Option<Padding>,
         chunking: Option<Chunking>,
-        train: bool,
+        dropout: Dropout<'_>,
     ) -> Prediction {
-        let encoded = self.beats.forward(features, padding.as_ref(), chunking, train);
-        self.head.forward(&encoded.hidden[1..], padding, chunking, train)
+        let encoded = self.beats.forward(features, padding.as_ref(), chunking, dropout);
+        self.head.forward(&encoded.hidden[1..], padding, chunking, dropout)
     }
 }
 
@@ -123,14 +124,14 @@ impl Head {
         hidden: &[Tensor],
         padding: Option<Padding>,
         chunking: Option<Chunking>,
-        train: bool,
+        dropout: Dropout<'_>,
     ) -> Prediction {
         let x = self.weighted_sum(hidden); // (B, T, D)
         let x = self.adapter.forward(&x); // (B, T, adapter_dim)
-        let x = self.blstm.forward(&full(&x), padding.as_ref(), chunking, train); // (B, T, 2 * lstm_dim)
+        let x = self.blstm.forward(&full(&x), padding.as_ref(), chunking, dropout.is_on()); // (B, T, 2 * lstm_dim)
         let shared = self.shared.forward(&x); // (B, T, S)
         let embedding = padding::mean(&shared, padding.as_ref()); // (B, S)
-        let x = shared.relu().dropout(self.dropout, train); // (B, T, S)
+        let x = dropout.apply(&shared.relu(), self.dropout); // (B, T, S)
         let token_scores = self.score(&x, padding.as_ref(), chunking); // (B, T, A)
         Prediction { token_scores, embedding, padding }
     }
@@ -318,7 +319,7 @@ mod tests {
         let mut net = AesaNet::new(&ModelConfig::tiny());
         net.head.centre_scores([0.7, 0.3, 0.5, 0.5]);
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
-        let scores = net.forward(&features, None, None, false).clip_scores();
+        let scores = net.forward(&features, None, None, Dropout::Off).clip_scores();
         assert_eq!(scores.size(), [3, 4]);
         assert!((scores.double_value(&[0, 0]) - 0.7).abs() < 0.15);
         assert!((scores.double_value(&[0, 1]) - 0.3).abs() < 0.15);
@@ -328,8 +329,8 @@ mod tests {
     fn a_clip_scores_the_same_alone_and_in_a_batch() {
         let net = AesaNet::new(&ModelConfig::tiny());
         let features = Tensor::randn([3, 80, 128], (Kind::Float, Device::Cpu));
-        let together = net.forward(&features, None, None, false).token_scores;
-        let alone = net.forward(&features.narrow(0, 1, 1), None, None, false).token_scores;
+        let together = net.forward(&features, None, None, Dropout::Off).token_scores;
+        let alone = net.forward(&features.narrow(0, 1, 1), None, None, Dropout::Off).token_scores;
         assert!((together.narrow(0, 1, 1) - alone).abs().max().double_value(&[]) < 1e-5);
     }
 
@@ -368,9 +369,9 @@ mod tests {
         let padding = || Padding::of(&steps.map(|n| 8 * n), Device::Cpu);
 
         // Positional convolution and attention, block by block.
-        let together = net.beats.forward(&batch, padding().as_ref(), chunking, false).hidden;
+        let together = net.beats.forward(&batch, padding().as_ref(), chunking, Dropout::Off).hidden;
         let alone: Vec<Vec<Tensor>> =
-            clips.iter().map(|c| net.beats.forward(c, None, chunking, false).hidden).collect();
+            clips.iter().map(|c| net.beats.forward(c, None, chunking, Dropout::Off).hidden).collect();
         for (layer, together) in together.iter().enumerate() {
             let alone: Vec<Tensor> = alone.iter().map(|hidden| hidden[layer].shallow_clone()).collect();
             assert!(difference(together, &alone) < 1e-5, "hidden state {layer}");
@@ -386,9 +387,9 @@ mod tests {
         let alone: Vec<Tensor> = (0..4).map(|n| net.head.score(&part(n), None, chunking)).collect();
         assert!(difference(&y, &alone) < 1e-5, "branches");
         // All of it, with the means.
-        let y = net.forward(&batch, padding(), chunking, false);
+        let y = net.forward(&batch, padding(), chunking, Dropout::Off);
         for (n, clip) in clips.iter().enumerate() {
-            let alone = net.forward(clip, None, chunking, false);
+            let alone = net.forward(clip, None, chunking, Dropout::Off);
             let close =
                 |a: &Tensor, b: &Tensor| (a.get(n as i64) - b.get(0)).abs().max().double_value(&[]) < 1e-5;
             assert!(
@@ -416,7 +417,8 @@ mod tests {
         }
         let empty = Tensor::zeros([3, 16, 24], (Kind::Float, Device::Cpu));
         let hidden = [wave(&empty, 0.0), wave(&empty, 1.0)];
-        let loss = || net.head.forward(&hidden, None, None, true).token_scores.square().sum(Kind::Float);
+        let loss =
+            || net.head.forward(&hidden, None, None, Dropout::PerClip).token_scores.square().sum(Kind::Float);
         loss().backward();
         for name in [
             "adapter.weight",

@@ -70,6 +70,7 @@ mod tests {
     use super::*;
     use crate::adam::AdamW;
     use crate::chunking::Chunking;
+    use crate::dropout::Dropout;
     use crate::model::AesaNet;
     use crate::padding::Padding;
 
@@ -82,7 +83,8 @@ mod tests {
     }
 
     fn scores(net: &AesaNet, features: &Tensor, chunking: Option<Chunking>) -> Tensor {
-        net.forward(features, Padding::of(&[40, 56, 16], Device::Cpu), chunking, true).clip_scores()
+        net.forward(features, Padding::of(&[40, 56, 16], Device::Cpu), chunking, Dropout::PerClip)
+            .clip_scores()
     }
 
     #[test]
@@ -157,7 +159,7 @@ mod tests {
             let losses: Vec<f64> = (0..60)
                 .map(|_| {
                     let loss = precision.scope(|| {
-                        let scores = net.forward(&features, None, None, true).clip_scores();
+                        let scores = net.forward(&features, None, None, Dropout::PerClip).clip_scores();
                         (scores - &target).square().mean(Kind::Float)
                     });
                     optimiser.step(&loss, 1.0, |_| 3e-3);

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::chunking::Chunking;
 use crate::dataset::num_steps;
+use crate::dropout::Dropout;
 use crate::model::AesaNet;
 
 /// How a clip of any length is scored; see `docs/SPEC.md`, "Windows and streams".
@@ -83,7 +84,8 @@ pub fn clip_scores(
         for batch in same_length.chunks(batch_size(same_length[0].steps)) {
             let parts: Vec<Tensor> = batch.iter().map(|w| w.of(clips[w.clip])).collect();
             let features = Tensor::stack(&parts, 0).to_kind(Kind::Float).to_device(net.device()); // (B, F, 128)
-            let means = tch::no_grad(|| net.forward(&features, None, policy.chunking(), false)).clip_scores(); // (B, A)
+            let means =
+                tch::no_grad(|| net.forward(&features, None, policy.chunking(), Dropout::Off)).clip_scores(); // (B, A)
             for (window, means) in batch.iter().zip(read_scores(&means)) {
                 let weight = window.steps as f64 / num_steps(clips[window.clip]) as f64;
                 for (score, mean) in scores[window.clip].iter_mut().zip(means) {
@@ -106,8 +108,9 @@ pub fn head_scores(net: &AesaNet, hidden: &[Tensor]) -> Vec<[f64; NUM_AXES]> {
         for batch in same_length.chunks(MAX_BATCH) {
             let parts: Vec<&Tensor> = batch.iter().map(|n| &hidden[*n]).collect();
             let states = Tensor::stack(&parts, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
-            let means =
-                tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, false)).clip_scores() * 10.0; // (B, A)
+            let means = tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, Dropout::Off))
+                .clip_scores()
+                * 10.0; // (B, A)
             for (n, means) in batch.iter().zip(read_scores(&means)) {
                 scores[*n] = means;
             }
@@ -169,7 +172,7 @@ mod tests {
         let chunking = Chunking { steps: 2, left_steps: 2 };
         let scores = clip_scores(&net, &[&clips[0], &clips[1]], Policy::Chunked(chunking), |_| ());
         for (clip, scores) in clips.iter().zip(scores) {
-            let whole = net.forward(&clip.unsqueeze(0), None, Some(chunking), false).clip_scores();
+            let whole = net.forward(&clip.unsqueeze(0), None, Some(chunking), Dropout::Off).clip_scores();
             for (axis, score) in scores.into_iter().enumerate() {
                 assert!((score - 10.0 * whole.double_value(&[0, axis as i64])).abs() < 1e-6, "{axis}");
             }
@@ -181,7 +184,7 @@ mod tests {
         let net = AesaNet::new(&ModelConfig::tiny());
         let clips = [7, 3, 7].map(|steps| Tensor::randn([16 * steps, 128], (Kind::Float, Device::Cpu)));
         let hidden = clips.each_ref().map(|clip| {
-            let encoded = tch::no_grad(|| net.beats.forward(&clip.unsqueeze(0), None, None, false));
+            let encoded = tch::no_grad(|| net.beats.forward(&clip.unsqueeze(0), None, None, Dropout::Off));
             Tensor::cat(&encoded.hidden[1..], 0)
         });
         let policy = Policy::Windowed { window_steps: 62 };

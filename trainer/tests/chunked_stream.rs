@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use aesa_export::ModelConfig;
 use aesa_trainer::chunking::Chunking;
+use aesa_trainer::dropout::Dropout;
 use aesa_trainer::model::AesaNet;
 use aesa_trainer::padding::Padding;
 use tch::{Device, Kind, Tensor};
@@ -332,7 +333,7 @@ fn features(num_steps: i64) -> Tensor {
 
 /// Scores of all tokens, `[T, A]`.
 fn offline(net: &AesaNet, features: &Tensor, chunking: Option<Chunking>) -> Tensor {
-    tch::no_grad(|| net.forward(features, None, chunking, false)).token_scores.get(0)
+    tch::no_grad(|| net.forward(features, None, chunking, Dropout::Off)).token_scores.get(0)
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> f64 {
@@ -433,7 +434,7 @@ fn hidden_states_hear_only_their_receptive_field() {
     for (steps, left_steps) in [(1, 0), (1, 2), (2, 2), (3, 1)] {
         let chunking = Chunking { steps, left_steps };
         let hidden = |features: &Tensor| {
-            tch::no_grad(|| net.beats.forward(features, None, Some(chunking), false))
+            tch::no_grad(|| net.beats.forward(features, None, Some(chunking), Dropout::Off))
                 .hidden
                 .pop()
                 .unwrap()
@@ -465,9 +466,9 @@ fn a_padded_clip_scores_in_chunks_as_alone() {
     let batch = Tensor::cat(&steps.iter().map(pad).collect::<Vec<_>>(), 0);
     for chunking in CHUNKINGS {
         let padding = Padding::of(&steps.map(|n| 8 * n), Device::Cpu);
-        let together = tch::no_grad(|| net.forward(&batch, padding, Some(chunking), false));
+        let together = tch::no_grad(|| net.forward(&batch, padding, Some(chunking), Dropout::Off));
         for (n, steps) in steps.iter().enumerate() {
-            let alone = tch::no_grad(|| net.forward(&clip(*steps), None, Some(chunking), false));
+            let alone = tch::no_grad(|| net.forward(&clip(*steps), None, Some(chunking), Dropout::Off));
             let own = together.token_scores.narrow(0, n as i64, 1).narrow(1, 0, 8 * steps);
             assert!(difference(&own, &alone.token_scores) < 1e-5, "{chunking}, clip {n}");
             let embedding = together.embedding.narrow(0, n as i64, 1);
@@ -495,7 +496,7 @@ fn gradients_are_numbers_also_where_padding_hears_padding() {
     let batch = features(10).expand([2, -1, -1], false);
     let padding = Padding::of(&[8, 80], Device::Cpu);
     let chunking = Some(Chunking { steps: 2, left_steps: 2 });
-    net.forward(&batch, padding, chunking, true).clip_scores().sum(Kind::Float).backward();
+    net.forward(&batch, padding, chunking, Dropout::PerClip).clip_scores().sum(Kind::Float).backward();
     for (name, parameter) in net.store.variables() {
         let gradient = parameter.grad();
         assert!(gradient.defined(), "{name} gets no gradient");

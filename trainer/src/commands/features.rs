@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aesa_trainer::beats::Beats;
 use aesa_trainer::checkpoint::Checkpoint;
 use aesa_trainer::dataset::read_features;
+use aesa_trainer::dropout::Dropout;
 use aesa_trainer::weights::{self, NamedTensors};
 use anyhow::{Context, Result};
 use tch::nn::VarStore;
@@ -38,7 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let beats = Beats::new(&store.root(), &checkpoint.encoder, checkpoint.num_classes);
     weights::load(&mut store, &checkpoint.tensors, "")?;
     let features = read_features(&arguments.audio, Kind::Float)?.unsqueeze(0); // (1, F, 128)
-    let encoded = tch::no_grad(|| beats.forward(&features, None, None, false));
+    let encoded = tch::no_grad(|| beats.forward(&features, None, None, Dropout::Off));
     let mut tensors = NamedTensors::new();
     tensors.insert("patch_embedding".to_string(), encoded.patch_embedding.get(0));
     for (n, hidden) in encoded.hidden.iter().enumerate() {
