@@ -14,20 +14,14 @@ from pathlib import Path
 
 AXES = ("PQ", "PC", "CE", "CU")
 
-# At 16 kHz a score may be off by so much: conversions at a language's border, another libm.
+# A score may be off by so much: conversions at a language's border, another libm.
 TOLERANCE = 1e-4
-
-# At other rates by so much: the resampler's FFT rounds as the processor's registers are wide, and where a band is all but empty its
-# logarithm shows that (measured: up to 0.011 in WebAssembly, 0.008 on x86-64 without AVX).
-TOLERANCE_RESAMPLED = 0.02
 
 
 def spec(path):
     """Rate and channels of a WAV, and how far off its scores may be."""
     with wave.open(str(path)) as audio:
-        rate, channels = audio.getframerate(), audio.getnchannels()
-    tolerance = TOLERANCE if rate == 16000 else TOLERANCE_RESAMPLED
-    return {"sample_rate_hz": rate, "num_channels": channels, "tolerance": tolerance}
+        return {"sample_rate_hz": audio.getframerate(), "num_channels": audio.getnchannels(), "tolerance": TOLERANCE}
 
 
 def main():

@@ -19,16 +19,16 @@ struct Expected {
 /// f32 arithmetic in another order (another instruction set) moves a score of 0 to 10 by about 1e-5.
 const TOLERANCE: f64 = 1e-4;
 
-/// The clips are resampled, and the resampler's FFT rounds as the processor's registers are wide, which an all but empty band's logarithm
-/// shows: up to 0.024 (siren.wav, PQ of a frame) on an emulated Cortex-A76. The scores were written on a processor with AVX.
-const TOLERANCE_ELSEWHERE: f64 = 0.05;
+/// The FFT of the AAC and Vorbis decoders rounds as the processor's registers are wide, which an all but empty band's logarithm shows: up to
+/// 0.028 (music-muffled.m4a) on x86-64 without AVX. The scores were written on a processor with AVX.
+const TOLERANCE_DECODED_ELSEWHERE: f64 = 0.05;
 
-fn tolerance() -> f64 {
+fn tolerance(name: &str) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx") && std::arch::is_x86_feature_detected!("fma") {
         return TOLERANCE;
     }
-    TOLERANCE_ELSEWHERE
+    if name.ends_with(".m4a") || name.ends_with(".ogg") { TOLERANCE_DECODED_ELSEWHERE } else { TOLERANCE }
 }
 
 fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
@@ -47,7 +47,7 @@ fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
             ];
             for (actual, expected) in pairs {
                 assert!(
-                    (f64::from(actual) - expected).abs() < tolerance(),
+                    (f64::from(actual) - expected).abs() < tolerance(&name),
                     "{name} {axis}: {actual}, not {expected}"
                 );
             }
