@@ -60,14 +60,16 @@ async function choose(id, path) {
   await input.uploadFile(path);
 }
 
-/** Waits for the clip's end: `{ frames, scores, numSteps, seconds, columns }`. */
+/** Waits for the clip's end: `{ frames, scores, numSteps, seconds, columns }`. What came before it began may be of another. */
 async function clipEnd() {
   await page.waitForFunction(() => window.seen.some((s) => s.type === "clip" || s.type === "error"), WAIT);
   const seen = await page.evaluate(() => window.seen);
   const last = seen.at(-1);
   assert.equal(last.type, "clip", JSON.stringify(last));
-  const sum = (key) => seen.filter((s) => s[key]).map((s) => s[key]);
-  return { ...last, frames: sum("frames").flat(), columns: sum("columns").reduce((a, b) => a + b, 0), messages: seen.length };
+  const own = seen.slice(seen.findIndex((s) => s.id === last.id));
+  assert.ok(own.every((s) => s.id === last.id));
+  const sum = (key) => own.filter((s) => s[key]).map((s) => s[key]);
+  return { ...last, frames: sum("frames").flat(), columns: sum("columns").reduce((a, b) => a + b, 0), messages: own.length };
 }
 
 const status = () => page.$eval("#status", (e) => ({ text: e.textContent, isError: e.classList.contains("error") }));
