@@ -190,8 +190,10 @@ impl<'a> Outputs<'a> {
         scales: &[f32],
         c: &mut MatrixMut<'_>,
     ) -> usize {
-        let mut columns = [[_mm512_setzero_si512(); 16]; T];
-        for begin in (0..self.count).step_by(NB) {
+        // Not set to anything: that would be a call of memset.
+        let mut columns = [[const { MaybeUninit::uninit() }; 16]; T];
+        let num_columns = self.count.next_multiple_of(NB);
+        for begin in (0..num_columns).step_by(NB) {
             let mut rows: [&[i8]; NB] = [&[]; NB];
             rows.copy_from_slice(&self.rows[begin..begin + NB]);
             let sums = x.dots::<T, NB>(t, rows);
@@ -201,12 +203,16 @@ impl<'a> Outputs<'a> {
                 for (i, sum) in sums.into_iter().enumerate() {
                     let scale = _mm512_mul_ps(load_f32(tail(scales, 16 * (t + i))), weight_scale);
                     let sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, offset));
-                    columns[i][j] = _mm512_castps_si512(_mm512_add_ps(start, _mm512_mul_ps(sum, scale)));
+                    let values = _mm512_add_ps(start, _mm512_mul_ps(sum, scale));
+                    columns[i][j].write(_mm512_castps_si512(values));
                 }
             }
         }
-        for (tile, columns) in (t..).zip(&columns) {
-            for (i, row) in (16 * tile..scales.len()).zip(transpose(columns)) {
+        for (tile, columns) in (t..).zip(&mut columns) {
+            columns[num_columns..].iter_mut().for_each(|column| _ = column.write(_mm512_setzero_si512()));
+            // SAFETY: each of the 16 is written: the first by the loop above, the others by the line above.
+            let columns = unsafe { columns.map(|column| column.assume_init()) };
+            for (i, row) in (16 * tile..scales.len()).zip(transpose(&columns)) {
                 let place = &mut c.row_mut(i)[self.begin..self.begin + self.count];
                 store_f32(place, _mm512_castsi512_ps(row));
             }
