@@ -52,7 +52,7 @@ pub fn gelu(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let p = 1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4);
     let p = t * (0.254_829_6 + t * (-0.284_496_72 + t * p));
-    let tail = 0.5 * p * exp(-z * z);
+    let tail = 0.5 * p * exp_of_negative(-z * z);
     if x < 0.0 { x * tail } else { x - x * tail }
 }
 
