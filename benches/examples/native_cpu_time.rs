@@ -9,8 +9,9 @@ fn main() {
     let num_chunks: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(500);
     let features: Vec<f32> =
         (0..CHUNK_STEPS * 16 * 128).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
-    for (storage, kernels) in
-        [Storage::Int8, Storage::F32].into_iter().flat_map(|s| Kernels::supported().map(move |k| (s, k)))
+    for (storage, kernels) in [Storage::Int8, Storage::Int8Attention, Storage::F32]
+        .into_iter()
+        .flat_map(|s| Kernels::supported().map(move |k| (s, k)))
     {
         let file = starter_sized(storage);
         let model = Model::with_kernels(&file, kernels).expect("the file was just written");

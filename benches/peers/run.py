@@ -5,13 +5,14 @@ usage: run.py [starter|base] [--threads N] [--rounds N] [--only NAME...]
 
 Runtimes, each a process of its own that is asked for one window at a time, all once per round:
   native f32, native int8   model.aesa in aesa's own engine
+  native int8 attention     the same with attention in int8, too
   tract f32                 the exported ONNX file in tract, as aesa runs it
   onnxruntime f32           the same file, all graph optimisations
   onnxruntime int8          after its own dynamic quantisation (per channel), all graph optimisations
   rten f32, rten int8       the same two files
 
 Weights are random: they change no time. aesa scores a window on one thread; with --threads 2 and more its lines are left out.
-Prints medians, ratios to onnxruntime of the same kind, time until the model was open and until the first window was scored, peak memory, and how far the scores are
+Prints medians, ratios to onnxruntime of the same kind, both of the clock's time and of the time on a processor (which a busy machine changes less), time until the model was open and until the first window was scored, peak memory, and how far the scores are
 from onnxruntime's in f32. Needs Rust and Python's venv; fetches onnxruntime into target/peers.
 """
 
@@ -98,6 +99,7 @@ class Peer:
         environment = {**os.environ, "RTEN_NUM_THREADS": str(threads)}
         self.name = name
         self.times = []
+        self.cpu_times = []
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         loaded = self.read()
         self.open_ms, self.load_ms = loaded["open_ms"], loaded["load_ms"]
@@ -114,7 +116,14 @@ class Peer:
         return self.read()
 
     def run(self):
+        before = self.cpu_ms()
         self.times.append(self.ask("run")["ms"])
+        self.cpu_times.append(self.cpu_ms() - before)
+
+    def cpu_ms(self):
+        """How long its threads have been on a processor, as Linux has it."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e6
 
     def end(self):
         answer = self.ask("end")
@@ -123,8 +132,17 @@ class Peer:
         self.scores = answer["scores"]
 
     @property
+    def kind(self):
+        """f32 or int8."""
+        return self.name.split()[1]
+
+    @property
     def median(self):
         return statistics.median(self.times)
+
+    @property
+    def cpu_median(self):
+        return statistics.median(self.cpu_times)
 
 
 def commands(folder, threads):
@@ -135,6 +153,7 @@ def commands(folder, threads):
     own = {
         "native f32": rust("aesa", "f32.aesa"),
         "native int8": rust("aesa", "int8.aesa"),
+        "native int8 attention": rust("aesa", "int8-attention.aesa"),
         "tract f32": rust("aesa", "f32.onnx"),
     }
     others = {
@@ -156,13 +175,14 @@ def report(size, threads, rounds, peers):
     by_name = {peer.name: peer for peer in peers}
     exact = by_name.get("onnxruntime f32")
     print(f"\n{size}, 10 s of audio, {threads} thread(s), median of {rounds} rounds in turns; {machine()}\n")
-    print("| runtime | ms | fastest | against onnxruntime | open after, ms | first scores after, ms | peak memory, MiB | from onnxruntime f32 |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| runtime | ms | fastest | against onnxruntime | CPU ms | fewest | against onnxruntime | open after, ms | first scores after, ms | peak memory, MiB | from onnxruntime f32 |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for peer in peers:
-        base = by_name.get(f"onnxruntime {peer.name.split()[-1]}")
-        ratio = f"{peer.median / base.median:.2f}" if base else ""
+        base = by_name.get(f"onnxruntime {peer.kind}")
+        ratio, cpu_ratio = (f"{peer.median / base.median:.2f}", f"{peer.cpu_median / base.cpu_median:.2f}") if base else ("", "")
         apart = f"{max(abs(a - b) for a, b in zip(exact.scores, peer.scores, strict=True)):.1e}" if exact else ""
-        print(f"| {peer.name} | {peer.median:.1f} | {min(peer.times):.1f} | {ratio} | {peer.open_ms:.0f} | {peer.load_ms:.0f} | {peer.peak_mib:.0f} | {apart} |")
+        cpu = f"{peer.cpu_median:.1f} | {min(peer.cpu_times):.1f} | {cpu_ratio}"
+        print(f"| {peer.name} | {peer.median:.1f} | {min(peer.times):.1f} | {ratio} | {cpu} | {peer.open_ms:.0f} | {peer.load_ms:.0f} | {peer.peak_mib:.0f} | {apart} |")
 
 
 def main():

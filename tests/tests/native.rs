@@ -52,10 +52,12 @@ fn real_audio_scores_as_in_tract_and_nearly_so_in_int8() {
         assert!(max < 1e-4, "{clip}: {max}");
         for policy in [info.policy, Policy::Chunked { chunk_steps: 6, left_steps: 12 }] {
             let exact = scores(&write(Storage::F32, policy), features);
-            let (mean, max) = differences(&exact, &scores(&write(Storage::Int8, policy), features));
-            println!("{clip} {policy:?}: mean {mean:.4}, max {max:.4}");
-            // docs/SPEC.md, "Quantisation".
-            assert!(mean <= 0.05 && max <= 0.2, "{clip} {policy:?}: mean {mean}, max {max}");
+            for storage in [Storage::Int8, Storage::Int8Attention] {
+                let (mean, max) = differences(&exact, &scores(&write(storage, policy), features));
+                println!("{clip} {policy:?} {storage:?}: mean {mean:.4}, max {max:.4}");
+                // docs/SPEC.md, "Quantisation".
+                assert!(mean <= 0.05 && max <= 0.2, "{clip} {policy:?} {storage:?}: mean {mean}, max {max}");
+            }
         }
     }
 }
@@ -65,7 +67,7 @@ fn every_table_of_kernels_gives_the_same_scores_as_those_that_round_alike() {
     let (config, tensors) = (ModelConfig::starter(), random_tensors(&ModelConfig::starter(), 4).unwrap());
     let path = project("models/starter/golden/speech-noisy.mp3");
     let features = aesa::fbank::normalised_fbank(&aesa_media::read_mono_16k(&path).unwrap());
-    for storage in [Storage::Int8, Storage::F32] {
+    for storage in [Storage::Int8, Storage::Int8Attention, Storage::F32] {
         // Chunks of 5 steps end in a short one.
         for policy in [tiny_info().policy, Policy::Chunked { chunk_steps: 5, left_steps: 12 }] {
             let info = ModelInfo { policy, ..tiny_info() };
@@ -88,7 +90,7 @@ fn every_table_of_kernels_gives_the_same_scores_as_those_that_round_alike() {
                 let bound = match (kernels.is_fused(), storage) {
                     (false, _) => 0.0,
                     (true, Storage::F32 | Storage::F16) => 1e-4,
-                    (true, Storage::Int8) => 2e-2,
+                    (true, Storage::Int8 | Storage::Int8Attention) => 2e-2,
                 };
                 println!("{what}: {max}");
                 assert!(max <= bound, "{what}: {max}");

@@ -8,14 +8,14 @@
 
 use crate::gemm_f32::gemm;
 use crate::lanes;
-use crate::math::{exp, sigmoid};
+use crate::math::{exp_of_negative, sigmoid};
 use crate::matrix::{Matrix, MatrixMut};
 
-/// What a head's queries see.
+/// What a head's queries see: keys in f32, or [in int8](crate::attention_i8::attend).
 #[derive(Clone, Copy, Debug)]
-pub struct Keys<'a> {
+pub struct Keys<'a, K = Matrix<'a>> {
     /// `[head_dim, num_keys]`: a key per column, in order of time.
-    pub keys: Matrix<'a>,
+    pub keys: K,
     /// How many of the keys lie before the first query.
     pub num_before: usize,
     /// Factor of the dot products.
@@ -62,14 +62,68 @@ pub(crate) fn attend_with(
     keys: &Keys<'_>,
     values: Matrix<'_>,
     scratch: &mut [f32],
-    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>) + Copy,
+    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
+) {
+    attend_by(queries, keys, &mut F32Products { keys: keys.keys, values, product }, scratch);
+}
+
+/// How scores, weights and what is found come about.
+pub(crate) trait Products {
+    fn num_keys(&self) -> usize;
+
+    /// Dot products of queries and keys.
+    fn scores(&mut self, queries: Matrix<'_>, scores: &mut MatrixMut<'_>);
+
+    /// The weight of a key whose score less the largest is `x`.
+    fn weight(x: f32) -> f32;
+
+    /// Sums of values, each times its weight.
+    fn weighted(&mut self, weights: Matrix<'_>, found: &mut MatrixMut<'_>);
+}
+
+/// All in f32.
+struct F32Products<'a, P> {
+    keys: Matrix<'a>,
+    values: Matrix<'a>,
+    product: P,
+}
+
+impl<P: Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>)> Products for F32Products<'_, P> {
+    #[inline(always)]
+    fn num_keys(&self) -> usize {
+        self.keys.num_cols()
+    }
+
+    #[inline(always)]
+    fn scores(&mut self, queries: Matrix<'_>, scores: &mut MatrixMut<'_>) {
+        (self.product)(queries, self.keys, scores);
+    }
+
+    #[inline(always)]
+    fn weight(x: f32) -> f32 {
+        exp_of_negative(x)
+    }
+
+    #[inline(always)]
+    fn weighted(&mut self, weights: Matrix<'_>, found: &mut MatrixMut<'_>) {
+        (self.product)(weights, self.values, found);
+    }
+}
+
+/// [`attend`], tile by tile of queries.
+#[inline(always)]
+pub(crate) fn attend_by<K, P: Products>(
+    queries: &mut MatrixMut<'_>,
+    keys: &Keys<'_, K>,
+    products: &mut P,
+    scratch: &mut [f32],
 ) {
     let num_queries = queries.num_rows();
-    let tile_queries = tile_queries(keys, scratch);
+    let tile_queries = tile_queries(products.num_keys(), scratch);
     for first in (0..num_queries).step_by(tile_queries) {
         let mut tile = queries.rows_mut(first..(first + tile_queries).min(num_queries));
-        let (mut weights, sums) = weights(tile.view(), keys, first, scratch, product);
-        product(weights.rows_mut(0..tile.num_rows()).view(), values, &mut tile);
+        let (mut weights, sums) = weights(tile.view(), keys, first, scratch, products);
+        products.weighted(weights.rows_mut(0..tile.num_rows()).view(), &mut tile);
         for (i, sum) in sums[..tile.num_rows()].iter().enumerate() {
             let factor = 1.0 / sum;
             tile.row_mut(i).iter_mut().for_each(|v| *v *= factor);
@@ -99,12 +153,14 @@ pub(crate) fn attend_to_numbers_with(
     values: &[f32],
     out: &mut [f32],
     scratch: &mut [f32],
-    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>) + Copy,
+    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
 ) {
-    let tile_queries = tile_queries(keys, scratch);
+    // The values are none of the product's.
+    let mut products = F32Products { keys: keys.keys, values: keys.keys, product };
+    let tile_queries = tile_queries(products.num_keys(), scratch);
     for first in (0..queries.num_rows()).step_by(tile_queries) {
         let tile = queries.rows(first..(first + tile_queries).min(queries.num_rows()));
-        let (weights, sums) = weights(tile, keys, first, scratch, product);
+        let (weights, sums) = weights(tile, keys, first, scratch, &mut products);
         for i in 0..tile.num_rows() {
             out[first + i] += lanes::dot(weights.view().row(i), values) / sums[i];
         }
@@ -113,51 +169,57 @@ pub(crate) fn attend_to_numbers_with(
 
 /// Queries whose scores `scratch` holds.
 #[inline(always)]
-fn tile_queries(keys: &Keys<'_>, scratch: &[f32]) -> usize {
-    (scratch.len() / keys.keys.num_cols().max(1)).clamp(1, MAX_QUERY_TILE)
+fn tile_queries(num_keys: usize, scratch: &[f32]) -> usize {
+    (scratch.len() / num_keys.max(1)).clamp(1, MAX_QUERY_TILE)
 }
 
-/// `exp(score - max)` of each query and key, and each query's sum of them. The first of the queries is query `first`.
+/// The weight of each query and key, and each query's sum of them. The first of the queries is query `first`.
 #[inline(always)]
-fn weights<'s>(
+fn weights<'s, K, P: Products>(
     queries: Matrix<'_>,
-    keys: &Keys<'_>,
+    keys: &Keys<'_, K>,
     first: usize,
     scratch: &'s mut [f32],
-    product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
+    products: &mut P,
 ) -> (MatrixMut<'s>, [f32; MAX_QUERY_TILE]) {
-    let (num_queries, num_keys) = (queries.num_rows(), keys.keys.num_cols());
+    let (num_queries, num_keys) = (queries.num_rows(), products.num_keys());
     let mut scores = MatrixMut::new(&mut scratch[..num_queries * num_keys], num_keys);
     let mut sums = [0.0; MAX_QUERY_TILE];
-    product(queries, keys.keys, &mut scores);
+    products.scores(queries, &mut scores);
     for (i, sum) in sums[..num_queries].iter_mut().enumerate() {
         let row = scores.row_mut(i);
-        row.iter_mut().for_each(|s| *s *= keys.scale);
-        if let Some(bias) = &keys.bias {
-            let nearest = -((keys.num_before + first + i) as isize);
-            add_bias(row, bias.by_distance, nearest, bias.gate.map_or(1.0, |gate| gate.of(queries.row(i))));
+        match &keys.bias {
+            Some(bias) => {
+                let distance = -((keys.num_before + first + i) as isize);
+                let factor = bias.gate.map_or(1.0, |gate| gate.of(queries.row(i)));
+                bias.scale_and_add(row, keys.scale, distance, factor);
+            }
+            None => row.iter_mut().for_each(|s| *s *= keys.scale),
         }
         let max = lanes::max(row);
-        row.iter_mut().for_each(|s| *s = exp(*s - max));
-        *sum = lanes::sum(row);
+        *sum = lanes::map_and_sum(row, |s| P::weight(s - max));
     }
     (scores, sums)
 }
 
-/// Adds `factor` times the bias to a row of scores whose first key lies at `distance` from the query.
-#[inline(always)]
-fn add_bias(row: &mut [f32], by_distance: &[f32], distance: isize, factor: f32) {
-    let far = (by_distance.len() / 2) as isize;
-    let index = |d: isize| (d + far).clamp(0, 2 * far) as usize;
-    // Keys before the table's first distance, then those within it, then those past its last.
-    let num_before = (-far - distance).clamp(0, row.len() as isize) as usize;
-    let (before, rest) = row.split_at_mut(num_before);
-    let start = index(distance + num_before as isize);
-    let num_within = rest.len().min(by_distance.len() - start);
-    let (within, after) = rest.split_at_mut(num_within);
-    before.iter_mut().for_each(|s| *s += factor * by_distance[0]);
-    within.iter_mut().zip(&by_distance[start..]).for_each(|(s, b)| *s += factor * b);
-    after.iter_mut().for_each(|s| *s += factor * by_distance[by_distance.len() - 1]);
+impl RelativeBias<'_> {
+    /// Scales a row of scores whose first key lies at `distance` from the query, and adds `factor` times the bias.
+    #[inline(always)]
+    fn scale_and_add(&self, row: &mut [f32], scale: f32, distance: isize, factor: f32) {
+        let by_distance = self.by_distance;
+        let far = (by_distance.len() / 2) as isize;
+        let index = |d: isize| (d + far).clamp(0, 2 * far) as usize;
+        // Keys before the table's first distance, then those within it, then those past its last.
+        let num_before = (-far - distance).clamp(0, row.len() as isize) as usize;
+        let (before, rest) = row.split_at_mut(num_before);
+        let start = index(distance + num_before as isize);
+        let num_within = rest.len().min(by_distance.len() - start);
+        let (within, after) = rest.split_at_mut(num_within);
+        let [first, last] = [by_distance[0], by_distance[by_distance.len() - 1]].map(|b| factor * b);
+        before.iter_mut().for_each(|s| *s = *s * scale + first);
+        within.iter_mut().zip(&by_distance[start..]).for_each(|(s, b)| *s = *s * scale + factor * b);
+        after.iter_mut().for_each(|s| *s = *s * scale + last);
+    }
 }
 
 impl Gate<'_> {

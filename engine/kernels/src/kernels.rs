@@ -5,7 +5,7 @@ use core::fmt;
 use crate::attention::{self, Keys};
 use crate::gemm_i8::{self, Int8Weights, QuantisedRows};
 use crate::matrix::{Matrix, MatrixMut};
-use crate::{f16, gemm_f32, lstm, math, norm};
+use crate::{attention_i8, f16, gemm_f32, lstm, math, norm};
 
 /// All kernels for one instruction set.
 ///
@@ -34,12 +34,16 @@ pub struct Kernels {
     pub(crate) quantise: unsafe fn(&[f32], &mut [i16]) -> f32,
     pub(crate) layer_norm: unsafe fn(&mut [f32], &[f32], &[f32]),
     pub(crate) attend: unsafe fn(&mut MatrixMut<'_>, &Keys<'_>, Matrix<'_>, &mut [f32]),
+    pub(crate) attend_i8: AttendInt8,
     pub(crate) attend_to_numbers: unsafe fn(Matrix<'_>, &Keys<'_>, &[f32], &mut [f32], &mut [f32]),
     pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) lstm_cell: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     pub(crate) f16_store: unsafe fn(&[f32], &mut [u16]),
     pub(crate) f16_load: unsafe fn(&[u16], &mut [f32]),
 }
+
+type AttendInt8 =
+    unsafe fn(&mut MatrixMut<'_>, &Keys<'_, Int8Weights<'_>>, Int8Weights<'_>, &mut [f32], &mut [i16]);
 
 type LinearInt8 = unsafe fn(Matrix<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>, &mut [i16]);
 
@@ -54,6 +58,7 @@ impl Kernels {
         quantise: gemm_i8::quantise,
         layer_norm: norm::layer_norm_in_place,
         attend: attention::attend,
+        attend_i8: attention_i8::attend,
         attend_to_numbers: attention::attend_to_numbers,
         gelu: math::gelu_in_place,
         lstm_cell: lstm::lstm_cell,
@@ -179,6 +184,22 @@ impl Kernels {
     ) {
         // SAFETY: the processor has the table's instructions.
         unsafe { (self.attend)(queries, keys, values, scratch) }
+    }
+
+    /// [`attention_i8::attend`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn attend_i8(
+        &self,
+        queries: &mut MatrixMut<'_>,
+        keys: &Keys<'_, Int8Weights<'_>>,
+        values: Int8Weights<'_>,
+        scratch: &mut [f32],
+        quantised: &mut [i16],
+    ) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.attend_i8)(queries, keys, values, scratch, quantised) }
     }
 
     /// [`attention::attend_to_numbers`].

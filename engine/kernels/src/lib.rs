@@ -6,6 +6,7 @@
 //!  gemm_i8.rs     rows quantised on the fly, int8 weights per output channel, exact i32 sums
 //!  norm.rs        layer norm
 //!  attention.rs   one head: scores, gated relative bias, softmax, weighted values
+//!  attention_i8.rs  the same with its products in int8
 //!  lstm.rs        one LSTM cell
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
 //!
@@ -24,6 +25,7 @@ extern crate std;
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 pub mod attention;
+pub mod attention_i8;
 pub mod f16;
 pub mod gemm_f32;
 pub mod gemm_i8;

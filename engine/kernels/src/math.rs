@@ -8,7 +8,18 @@
 /// `ln 2` is split in two numbers, the first with so few digits that `n` times it is exact (Cody and Waite 1980).
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 88.0);
+    exp_within(x.clamp(-87.0, 88.0))
+}
+
+/// [`exp`] of a number that is at most 0.
+#[inline(always)]
+pub(crate) fn exp_of_negative(x: f32) -> f32 {
+    exp_within(if x < -87.0 { -87.0 } else { x })
+}
+
+/// [`exp`] of a number that needs no bounds.
+#[inline(always)]
+fn exp_within(x: f32) -> f32 {
     let shifted = x * core::f32::consts::LOG2_E + ROUNDER;
     let n = shifted - ROUNDER;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
@@ -41,7 +52,7 @@ pub fn gelu(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let p = 1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4);
     let p = t * (0.254_829_6 + t * (-0.284_496_72 + t * p));
-    let tail = 0.5 * p * exp(-z * z);
+    let tail = 0.5 * p * exp_of_negative(-z * z);
     if x < 0.0 { x * tail } else { x - x * tail }
 }
 
@@ -55,6 +66,12 @@ pub fn gelu_in_place(x: &mut [f32]) {
 #[inline(always)]
 pub(crate) fn round(x: f32) -> i32 {
     (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32
+}
+
+/// The same as a number.
+#[inline(always)]
+pub(crate) fn whole(x: f32) -> f32 {
+    (x + ROUNDER) - ROUNDER
 }
 
 /// Adding it leaves no bits behind the binary point: 1.5 * 2^23.
@@ -81,6 +98,9 @@ mod tests {
             assert!((f64::from(exp(x)) - expected).abs() <= 2.0 * ulp, "{x}: {} {expected}", exp(x));
         }
         assert_eq!(exp(0.0), 1.0);
+        for x in arguments(200.0).filter(|x| *x <= 0.0).chain([f32::NEG_INFINITY]) {
+            assert_eq!(exp_of_negative(x).to_bits(), exp(x).to_bits(), "{x}");
+        }
         assert!(exp(-1e30) > 0.0 && exp(-1e30) < 2e-38 && exp(1e30).is_finite() && exp(f32::NAN).is_nan());
     }
 
@@ -109,7 +129,7 @@ mod tests {
         for (x, expected) in
             [(0.5, 0), (1.5, 2), (-0.5, 0), (-1.5, -2), (126.5, 126), (-127.0, -127), (2.49, 2)]
         {
-            assert_eq!(round(x), expected, "{x}");
+            assert_eq!((round(x), whole(x)), (expected, expected as f32), "{x}");
         }
     }
 }

@@ -30,3 +30,14 @@ pub(crate) unsafe fn written<T>(x: &[MaybeUninit<T>]) -> &[T] {
     // SAFETY: a MaybeUninit is laid out as what it holds, and the caller says that each holds one.
     unsafe { core::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
+
+/// The same of an array.
+///
+/// # Safety
+/// Every element has been written.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) unsafe fn written_array<T, const N: usize>(x: &[MaybeUninit<T>; N]) -> &[T; N] {
+    // SAFETY: as above.
+    unsafe { &*x.as_ptr().cast() }
+}

@@ -332,6 +332,41 @@ fn attention_is_the_same() {
 }
 
 #[test]
+fn attention_in_int8_is_the_same() {
+    let mut random = Random(11);
+    for case in 0..150 {
+        let (dim, num_queries) = (1 + random.below(70), 1 + random.below(100));
+        let (num_before, far) = (random.below(100), 1 + random.below(60));
+        let num_keys = num_before + num_queries;
+        let mut q = random.awkward(num_queries * dim);
+        q.iter_mut().for_each(|q| *q = q.clamp(-30.0, 30.0) * [0.1, 1.0, 30.0][case % 3]);
+        let (k, v) = (random.int8(num_keys * dim), random.int8(dim * num_keys));
+        let [key_scales, value_scales] = [num_keys, dim].map(|n| random.numbers(n));
+        let (by_distance, gate_weight) = (random.numbers(2 * far + 1), random.numbers(2 * dim));
+        let gate = Gate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
+        let bias = RelativeBias { by_distance: &by_distance, gate: (case % 2 == 0).then_some(gate) };
+        let keys = Int8Weights::new(&k, &key_scales, dim);
+        let keys = Keys { keys, num_before, scale: 0.003, bias: (case % 5 > 0).then_some(bias) };
+        let values = Int8Weights::new(&v, &value_scales, num_keys);
+        let attended = |table: &Kernels, tile_queries: usize, quantised_rows: usize| {
+            let mut scratch = vec![f32::NAN; tile_queries * num_keys];
+            let mut quantised = vec![77; quantised_rows * num_keys.max(dim)];
+            let mut found = q.clone();
+            let queries = &mut MatrixMut::new(&mut found, dim);
+            table.attend_i8(queries, &keys, values, &mut scratch, &mut quantised);
+            bits(&found)
+        };
+        let expected = attended(Kernels::SCALAR, MAX_QUERY_TILE, 1);
+        for table in tables() {
+            for (tile_queries, quantised_rows) in [(MAX_QUERY_TILE, 64), (1 + random.below(20), 1)] {
+                let actual = attended(table, tile_queries, quantised_rows);
+                assert_eq!(actual, expected, "{}: {dim} {num_queries} {num_before}", table.name());
+            }
+        }
+    }
+}
+
+#[test]
 fn gelus_are_the_same() {
     // Every exponent, both signs, some mantissas; then all lengths.
     let dense: Vec<f32> =

@@ -63,7 +63,8 @@ fn sizes(config: &ModelConfig, policy: Policy, storage: Storage) -> Sizes {
         (e.deep_norm, flag::DEEP_NORM),
         (e.layer_norm_first, flag::NORM_FIRST),
         (h.layer_norm, flag::HEAD_NORM),
-        (storage == Storage::Int8, flag::HALF_CACHE),
+        (storage != Storage::F32, flag::HALF_CACHE),
+        (storage == Storage::Int8Attention, flag::INT8_ATTENTION),
     ];
     let steps = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
     let [window_steps, chunk_steps, left_steps] = match policy {

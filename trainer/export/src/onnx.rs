@@ -42,8 +42,8 @@ impl Default for ExportOptions {
 /// Tensors beyond those that [`parameters`] lists are ignored.
 ///
 /// # Errors
-/// [`ExportError`] if the sizes contradict each other, a chunk has no steps, or a tensor is missing, of another shape, or not
-/// finite.
+/// [`ExportError`] if the sizes contradict each other, a chunk has no steps, a tensor is missing, of another shape, or not
+/// finite, or attention is to be in int8.
 pub fn write_onnx(config: &ModelConfig, tensors: &Tensors, info: &ModelInfo) -> Result<Vec<u8>, ExportError> {
     write_onnx_with(config, tensors, info, &ExportOptions::default())
 }
@@ -58,6 +58,9 @@ pub fn write_onnx_with(
     info: &ModelInfo,
     options: &ExportOptions,
 ) -> Result<Vec<u8>, ExportError> {
+    if options.storage == Storage::Int8Attention {
+        return Err(ExportError::Config { reason: "an ONNX file has its attention in f32" });
+    }
     let mut num_parameters = 0;
     for p in parameters(config)? {
         num_parameters += tensors.expect(&p.name, &p.shape)?.len();

@@ -26,6 +26,8 @@ pub enum Storage {
     /// int8, symmetric, a scale per output channel.
     #[default]
     Int8,
+    /// The same, and the blocks' attention in int8, too: its scores and what it finds. In a `model.aesa` only.
+    Int8Attention,
 }
 
 /// What a row of activations was made: integers and the scale of each row.
@@ -42,7 +44,7 @@ impl Graph {
     pub(crate) fn linear(&mut self, name: &str, x: &Value, map: &Linear) -> Value {
         match self.storage() {
             Storage::F32 | Storage::F16 => self.exact_linear(name, x, map),
-            Storage::Int8 => self.integer_linear(name, x, map),
+            Storage::Int8 | Storage::Int8Attention => self.integer_linear(name, x, map),
         }
     }
 
@@ -59,7 +61,7 @@ impl Graph {
     pub(crate) fn exact_weight(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Value {
         match self.storage() {
             Storage::F16 => self.half_weight(name, shape, data),
-            Storage::F32 | Storage::Int8 => self.weight(name, shape, data),
+            Storage::F32 | Storage::Int8 | Storage::Int8Attention => self.weight(name, shape, data),
         }
     }
 
@@ -73,7 +75,7 @@ impl Graph {
     ) -> Value {
         match self.storage() {
             Storage::F32 | Storage::F16 => self.exact_weight(name, shape, data),
-            Storage::Int8 => {
+            Storage::Int8 | Storage::Int8Attention => {
                 let (integers, scales) = quantised_rows(data, inputs);
                 let rows = scales.len();
                 let integers = self.bytes(&format!("{name}.int8"), &[rows, inputs], &integers);

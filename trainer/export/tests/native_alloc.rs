@@ -10,7 +10,7 @@ fn chunks_allocate_nothing() {
     let config = ModelConfig::tiny();
     let tensors = random_tensors(&config, 1).unwrap();
     let frames: Vec<f32> = (0..100 * 128).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
-    for storage in [Storage::F32, Storage::Int8] {
+    for storage in [Storage::F32, Storage::Int8, Storage::Int8Attention] {
         for policy in [tiny_info().policy, Policy::Chunked { chunk_steps: 2, left_steps: 4 }] {
             let info = ModelInfo { policy, ..tiny_info() };
             let bytes = write_aesa(&config, &tensors, &info, storage).unwrap();

@@ -81,6 +81,7 @@ impl Arguments {
         match (self.dtype, self.int8, self.f16) {
             (Some(Dtype::F32), ..) => Some(Storage::F32),
             (Some(Dtype::Int8), ..) | (None, true, _) => Some(Storage::Int8),
+            (Some(Dtype::Int8Attention), ..) => Some(Storage::Int8Attention),
             (Some(Dtype::F16), ..) | (None, _, true) => Some(Storage::F16),
             (None, false, false) => None,
         }
@@ -100,4 +101,6 @@ enum Dtype {
     F16,
     /// 8 bits, a scale per output channel
     Int8,
+    /// The same, and the blocks' attention in 8 bits, too; for .aesa
+    Int8Attention,
 }

@@ -6,6 +6,7 @@ use aesa_kernels::{Kernels, Matrix, MatrixMut};
 use super::cache::Past;
 use super::error::ModelError;
 use super::format::Kind;
+use super::int8_head::Int8Head;
 use super::linear::Linear;
 use super::memory::Parts;
 use super::shape::Shape;
@@ -119,7 +120,9 @@ impl<'a> Block<'a> {
         let num_keys = num_before + num_tokens;
         let keys = &mut scratch.keys[..dim * num_keys];
         let values = &mut scratch.values[..num_keys * dim];
-        // A slot holds, head by head, keys [dim, tokens] and, after those of all slots, values [tokens, dim].
+        // A slot holds, head by head, keys [dim, tokens] and, after those of all slots, values [tokens, dim]. Where attention is in int8,
+        // whose sums go along the rows of both, keys and values change places.
+        let [key_place, value_place] = if shape.int8_attention { [2, 1] } else { [1, 2] };
         let part = ring.slot_tokens * dim;
         let place = |slot: usize| (slot * shape.heads + head) * part;
         let values_start = ring.num_slots * shape.heads * part;
@@ -132,9 +135,10 @@ impl<'a> Block<'a> {
         }
         for t in 0..num_tokens {
             let row = qkv.view().row(t);
-            let key = &row[width + head * dim..][..dim];
+            let key = &row[key_place * width + head * dim..][..dim];
             keys.chunks_exact_mut(num_keys).zip(key).for_each(|(keys, k)| keys[num_before + t] = *k);
-            values[(num_before + t) * dim..][..dim].copy_from_slice(&row[2 * width + head * dim..][..dim]);
+            let value = &row[value_place * width + head * dim..][..dim];
+            values[(num_before + t) * dim..][..dim].copy_from_slice(value);
         }
         if let Some(slot) = ring.slot_for(num_tokens) {
             for (d, keys) in keys.chunks_exact(num_keys).enumerate() {
@@ -142,14 +146,18 @@ impl<'a> Block<'a> {
             }
             cache.store(values_start + place(slot), &values[num_before * dim..]);
         }
-        let keys = Keys {
-            keys: Matrix::new(keys, num_keys),
-            num_before,
-            scale: 1.0 / libm::sqrtf(dim as f32),
-            bias: bias.map(|bias| self.relative_bias(bias.row(head), head)),
-        };
+        let scale = 1.0 / libm::sqrtf(dim as f32);
+        let bias = bias.map(|bias| self.relative_bias(bias.row(head), head));
         let mut queries = qkv.columns_mut(head * dim..(head + 1) * dim);
-        self.kernels.attend(&mut queries, &keys, Matrix::new(values, dim), scratch.scores);
+        if shape.int8_attention {
+            let Parts { int8_head, scores, quantised, .. } = scratch;
+            let head = Int8Head::quantise(self.kernels, [values, keys], dim, int8_head, quantised);
+            let keys = Keys { keys: head.keys, num_before, scale, bias };
+            self.kernels.attend_i8(&mut queries, &keys, head.values, scores, quantised);
+        } else {
+            let keys = Keys { keys: Matrix::new(keys, num_keys), num_before, scale, bias };
+            self.kernels.attend(&mut queries, &keys, Matrix::new(values, dim), scratch.scores);
+        }
     }
 
     fn relative_bias<'b>(&'b self, by_distance: &'b [f32], head: usize) -> RelativeBias<'b> {

@@ -136,8 +136,10 @@ pub mod flag {
     pub const HEAD_NORM: u32 = 8;
     /// Keys and values of past chunks are kept as f16, not as f32.
     pub const HALF_CACHE: u32 = 16;
+    /// Blocks multiply queries with keys and weights with values in int8.
+    pub const INT8_ATTENTION: u32 = 32;
     /// All of them.
-    pub const ALL: u32 = 31;
+    pub const ALL: u32 = 63;
 }
 
 /// What a tensor is for, in file order: the encoder's, then each block's, then the head's. `index` counts from 0.

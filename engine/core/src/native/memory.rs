@@ -4,6 +4,7 @@ use super::blstm::Blstm;
 use super::branch::Branch;
 use super::cache::Cache;
 use super::error::ModelError;
+use super::int8_head::Int8Head;
 use super::patch::PatchEmbedding;
 use super::position::PositionConv;
 use super::shape::Shape;
@@ -27,6 +28,7 @@ pub(crate) struct Layout {
     wide: usize,
     keys: usize,
     values: usize,
+    int8_head: usize,
     scores: usize,
     tile: usize,
     ffn: usize,
@@ -49,7 +51,8 @@ impl Layout {
         let block_cache = cache(2 * left * width);
         let branch_cache = cache(left * (shape.shared + shape.branch_heads) as u64);
         let head_dim = shape.head_dim().max(shape.branch_head_dim()) as u64;
-        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared];
+        let weights = if shape.int8_attention { shape.max_keys() } else { 0 };
+        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared, weights];
         let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
         let layout = Self {
             frames: FRAMES_PER_STEP * NUM_MEL_BINS,
@@ -63,6 +66,7 @@ impl Layout {
             wide: n(wide(shape))?,
             keys: n(head_dim * keys)?,
             values: n(head_dim * keys)?,
+            int8_head: n(Int8Head::memory_len(shape) as u64)?,
             scores: n(shape.query_tile() as u64 * keys)?,
             tile: shape.row_tile() * shape.width,
             ffn: shape.row_tile() * shape.ffn,
@@ -88,9 +92,9 @@ impl Layout {
         [self.frames, self.tokens, self.block_caches, self.branch_caches, self.lstm]
     }
 
-    fn scratch_parts(&self) -> [usize; 9] {
-        let [hidden, wide] = [self.hidden, self.wide];
-        [hidden, hidden, wide, self.keys, self.values, self.scores, self.tile, self.ffn, self.quantised]
+    fn scratch_parts(&self) -> [usize; 10] {
+        let Self { hidden, wide, keys, values, int8_head, scores, tile, ffn, quantised, .. } = *self;
+        [hidden, hidden, wide, keys, values, int8_head, scores, tile, ffn, quantised]
     }
 
     /// Cuts memory of at least [`len`](Self::len) numbers.
@@ -110,6 +114,7 @@ impl Layout {
             parts: Parts {
                 keys: take(self.keys),
                 values: take(self.values),
+                int8_head: take(self.int8_head),
                 scores: take(self.scores),
                 tile: take(self.tile),
                 ffn: take(self.ffn),
@@ -157,10 +162,12 @@ pub(crate) struct Scratch<'a> {
 
 /// Scratch of attention and linear maps.
 pub(crate) struct Parts<'a> {
-    /// A head's keys: `[head_dim, keys]`.
+    /// A head's keys: `[head_dim, keys]`; its values, if these are to be int8.
     pub(crate) keys: &'a mut [f32],
-    /// A head's values: `[keys, head_dim]`.
+    /// A head's values: `[keys, head_dim]`; its keys, if these are to be int8.
     pub(crate) values: &'a mut [f32],
+    /// Both in int8, and their scales: an [`Int8Head`]'s.
+    pub(crate) int8_head: &'a mut [f32],
     /// `[query_tile, keys]`
     pub(crate) scores: &'a mut [f32],
     /// `[row_tile, width]`

@@ -7,6 +7,7 @@
 //!  patch.rs      16x16 patches to tokens                        [8 per step, width]
 //!  position.rs   what a token hears of its neighbours           state: taps/2 tokens
 //!  block.rs      attention, feed-forward; one per layer         state: keys, values of L chunks (cache.rs)
+//!                int8_head.rs: keys and values in int8, for models that ask for it
 //!  head.rs       weighted sum of the blocks, adapter
 //!  blstm.rs      two directions                                 state: the forward one's
 //!  branch.rs     attention to logits; one per axis              state: keys, values of L chunks
@@ -51,6 +52,7 @@ mod position;
 #[rustfmt::skip]
 mod block;
 mod cache;
+mod int8_head;
 #[rustfmt::skip]
 mod head;
 #[rustfmt::skip]

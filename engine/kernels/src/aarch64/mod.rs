@@ -5,6 +5,7 @@ mod lanes4;
 mod neon;
 
 use crate::Kernels;
+use crate::attention_i8::attend_with as attend_i8_with;
 
 /// The tables that the processor can run, the fastest first. Every one has NEON.
 pub(crate) fn supported() -> [Option<&'static Kernels>; 2] {
@@ -12,7 +13,14 @@ pub(crate) fn supported() -> [Option<&'static Kernels>; 2] {
 }
 
 /// As [`neon::TABLE`], but the int8 product.
-const DOTPROD: Kernels = Kernels { name: "NEON dotprod", gemm_i8: dotprod::gemm, ..neon::TABLE };
+const DOTPROD: Kernels = Kernels {
+    name: "NEON dotprod",
+    gemm_i8: dotprod::gemm,
+    attend_i8: |queries, keys, values, scratch, quantised| {
+        attend_i8_with(queries, keys, values, scratch, quantised, &DOTPROD);
+    },
+    ..neon::TABLE
+};
 
 #[cfg(any(feature = "std", test))]
 fn has_dotprod() -> bool {

@@ -5,8 +5,9 @@
 macro_rules! compiled_for {
     ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, is_fused: $is_fused:literal, register: $register:ty) => {
         use crate::attention::{Keys, attend_to_numbers_with, attend_with};
+        use crate::gemm_i8::Int8Weights;
         use crate::matrix::{Matrix, MatrixMut};
-        use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
+        use crate::{Kernels, attention_i8, f16, gemm_i8, lstm, math, norm};
 
         pub(in crate::x86_64) const TABLE: Kernels = Kernels {
             name: $name,
@@ -17,6 +18,7 @@ macro_rules! compiled_for {
             quantise,
             layer_norm,
             attend,
+            attend_i8,
             attend_to_numbers,
             gelu,
             lstm_cell,
@@ -43,6 +45,17 @@ macro_rules! compiled_for {
         #[target_feature(enable = $features)]
         fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
             attend_with(queries, keys, values, scratch, |a, b, c| gemm_f32(a, b, None, c));
+        }
+
+        #[target_feature(enable = $features)]
+        fn attend_i8(
+            queries: &mut MatrixMut<'_>,
+            keys: &Keys<'_, Int8Weights<'_>>,
+            values: Int8Weights<'_>,
+            scratch: &mut [f32],
+            quantised: &mut [i16],
+        ) {
+            attention_i8::attend_with(queries, keys, values, scratch, quantised, &TABLE);
         }
 
         #[target_feature(enable = $features)]

@@ -16,7 +16,7 @@ use core::mem::MaybeUninit;
 use super::lanes16::{load_f32, load_i8, load_i16, reduce, store_f32, transpose};
 use crate::gemm_i8::{Int8Weights, QuantisedRows, quantisation};
 use crate::matrix::{Matrix, MatrixMut};
-use crate::parts::{padded, tail, written};
+use crate::parts::{padded, tail, written, written_array};
 
 /// [`gemm_i8::gemm`](crate::gemm_i8::gemm).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -93,7 +93,12 @@ fn quantise_tile(x: Matrix<'_>, tile: &mut [__m512i], scales: &mut [f32]) {
         for (i, (row, factor)) in rows.iter_mut().zip(factors).enumerate().take(x.num_rows()) {
             let x = &x.row(i)[begin..];
             let quarter = |n: usize| {
-                let scaled = _mm512_mul_ps(load_f32(tail(x, 16 * n)), factor);
+                let numbers = match x.first_chunk::<64>() {
+                    // Known to be whole: no mask has to be made.
+                    Some(x) => load_f32(&x[16 * n..16 * n + 16]),
+                    None => load_f32(tail(x, 16 * n)),
+                };
+                let scaled = _mm512_mul_ps(numbers, factor);
                 _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(scaled))
             };
             let low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(0)), quarter(1), 1);
@@ -190,8 +195,10 @@ impl<'a> Outputs<'a> {
         scales: &[f32],
         c: &mut MatrixMut<'_>,
     ) -> usize {
-        let mut columns = [[_mm512_setzero_si512(); 16]; T];
-        for begin in (0..self.count).step_by(NB) {
+        // Not set to anything: that would be a call of memset.
+        let mut columns = [[const { MaybeUninit::uninit() }; 16]; T];
+        let num_columns = self.count.next_multiple_of(NB);
+        for begin in (0..num_columns).step_by(NB) {
             let mut rows: [&[i8]; NB] = [&[]; NB];
             rows.copy_from_slice(&self.rows[begin..begin + NB]);
             let sums = x.dots::<T, NB>(t, rows);
@@ -201,11 +208,15 @@ impl<'a> Outputs<'a> {
                 for (i, sum) in sums.into_iter().enumerate() {
                     let scale = _mm512_mul_ps(load_f32(tail(scales, 16 * (t + i))), weight_scale);
                     let sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, offset));
-                    columns[i][j] = _mm512_castps_si512(_mm512_add_ps(start, _mm512_mul_ps(sum, scale)));
+                    let values = _mm512_add_ps(start, _mm512_mul_ps(sum, scale));
+                    columns[i][j].write(_mm512_castps_si512(values));
                 }
             }
         }
-        for (tile, columns) in (t..).zip(&columns) {
+        for (tile, columns) in (t..).zip(&mut columns) {
+            columns[num_columns..].iter_mut().for_each(|column| _ = column.write(_mm512_setzero_si512()));
+            // SAFETY: each of the 16 is written: the first by the loop above, the others by the line above.
+            let columns = unsafe { written_array(columns) };
             for (i, row) in (16 * tile..scales.len()).zip(transpose(columns)) {
                 let place = &mut c.row_mut(i)[self.begin..self.begin + self.count];
                 store_f32(place, _mm512_castsi512_ps(row));
@@ -373,8 +384,12 @@ fn signal_dots<const T: usize, const NB: usize>(
 fn weight_sums(rows: &[&[i8]; 16]) -> [i32; 16] {
     let mut lanes = [_mm512_setzero_si512(); 16];
     for (lanes, row) in lanes.iter_mut().zip(rows) {
-        for part in row.chunks(64) {
+        let (whole, rest) = row.as_chunks::<64>();
+        for part in whole {
             *lanes = _mm512_dpbusd_epi32(*lanes, _mm512_set1_epi8(1), load_i8(part));
+        }
+        if !rest.is_empty() {
+            *lanes = _mm512_dpbusd_epi32(*lanes, _mm512_set1_epi8(1), load_i8(rest));
         }
     }
     let mut sums = [0; 16];

@@ -4,7 +4,7 @@ use aesa::Policy;
 use aesa::model::{KEY_NUM_PARAMETERS, ModelInfo, ModelInfoError};
 use aesa::native::format::{ENTRY_BYTES, HEADER_BYTES, checksum, offset};
 use aesa::native::{AlignedBytes, Model, ModelError};
-use aesa_export::{ExportError, ModelConfig, Storage, tiny_info, write_aesa};
+use aesa_export::{ExportError, ExportOptions, ModelConfig, Storage, tiny_info, write_aesa, write_onnx_with};
 
 use crate::common::{features, file, score, weights};
 
@@ -191,4 +191,16 @@ fn sizes_beyond_the_engine_are_not_written() {
         error,
         ExportError::Native(ModelError::Sizes { rule: "there are 1 to 4 BLSTM layers" })
     ));
+}
+
+#[test]
+fn attention_in_int8_is_for_the_native_engine() {
+    let config = ModelConfig::smallest();
+    let [exact, int8] = [Storage::Int8, Storage::Int8Attention].map(|storage| file(&config, storage, None));
+    // Keys and values in int8, and their scales.
+    let scratch = |file: &[u8]| Model::from_bytes(file).unwrap().memory_required().scratch_bytes;
+    assert!(exact.len() == int8.len() && scratch(&exact) < scratch(&int8));
+    let options = ExportOptions { storage: Storage::Int8Attention, ..ExportOptions::default() };
+    let error = write_onnx_with(&config, &weights(&config), &tiny_info(), &options).unwrap_err();
+    assert!(matches!(error, ExportError::Config { .. }), "{error}");
 }

@@ -99,9 +99,14 @@ fn every_layout_of_the_encoder_equals_the_reference() {
 
 #[test]
 fn how_frames_are_cut_never_changes_a_bit() {
-    for (storage, chunks) in
-        [(Storage::F32, Some((2, 3))), (Storage::Int8, Some((3, 4))), (Storage::Int8, None)]
-    {
+    let kinds = [
+        (Storage::F32, Some((2, 3))),
+        (Storage::Int8, Some((3, 4))),
+        (Storage::Int8, None),
+        (Storage::Int8Attention, Some((3, 4))),
+        (Storage::Int8Attention, None),
+    ];
+    for (storage, chunks) in kinds {
         let file = file(&ModelConfig::tiny(), storage, chunks);
         let model = Model::from_bytes(&file).unwrap();
         let features = features(16 * 11 + 5);
@@ -175,16 +180,18 @@ fn what_is_not_features_is_refused() {
 fn int8_is_near_f32() {
     let config = ModelConfig::starter();
     let features = features(16 * 62);
-    for chunks in [None, Some((6, 12))] {
-        let (wide, narrow) = (file(&config, Storage::F32, chunks), file(&config, Storage::Int8, chunks));
+    let kinds =
+        [Storage::Int8, Storage::Int8Attention].map(|storage| [(storage, None), (storage, Some((6, 12)))]);
+    for (storage, chunks) in kinds.into_iter().flatten() {
+        let (wide, narrow) = (file(&config, Storage::F32, chunks), file(&config, storage, chunks));
         let scores = |file: &[u8]| score(&Model::from_bytes(file).unwrap(), &features, &[16]);
         let (wide, narrow) = (scores(&wide), scores(&narrow));
         let pairs = wide.iter().zip(&narrow).flat_map(|(a, b)| a.0.into_iter().zip(b.0));
         let differences: Vec<f32> = pairs.map(|(a, b)| (a - b).abs()).collect();
         let mean = differences.iter().sum::<f32>() / differences.len() as f32;
         let max = differences.iter().copied().fold(0.0, f32::max);
-        println!("{chunks:?}: mean {mean:.4}, max {max:.4}");
-        assert!(max > 0.0 && mean <= 0.05 && max <= 0.2, "{chunks:?}: mean {mean}, max {max}");
+        println!("{storage:?} {chunks:?}: mean {mean:.4}, max {max:.4}");
+        assert!(max > 0.0 && mean <= 0.05 && max <= 0.2, "{storage:?} {chunks:?}: mean {mean}, max {max}");
     }
 }
 
