@@ -191,7 +191,8 @@ fn int8_is_near_f32() {
         let mean = differences.iter().sum::<f32>() / differences.len() as f32;
         let max = differences.iter().copied().fold(0.0, f32::max);
         println!("{storage:?} {chunks:?}: mean {mean:.4}, max {max:.4}");
-        assert!(max > 0.0 && mean <= 0.05 && max <= 0.2, "{storage:?} {chunks:?}: mean {mean}, max {max}");
+        // Far within the bounds: 0.003 is what these weights leave, and 0.06 what keys taken for values in one head do.
+        assert!(max > 0.0 && mean <= 0.01 && max <= 0.02, "{storage:?} {chunks:?}: mean {mean}, max {max}");
     }
 }
 
