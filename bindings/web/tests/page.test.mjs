@@ -286,12 +286,13 @@ test("the README's quick start in a page", async (t) => {
   t.after(() => quick.close());
   await page.goto(`${quick.url}quick.html`);
   await page.waitForFunction(() => document.getElementById("file").onchange, WAIT);
-  await (await page.$("#file")).uploadFile(pathOf(spoken));
+  // The page decodes at 48 kHz. Of a clip at 16 kHz that takes the upper edge of the band away, which the model hears.
+  const clip = clips.find((clip) => clip.sample_rate_hz > 32_000);
+  await (await page.$("#file")).uploadFile(pathOf(clip));
   await page.waitForFunction(() => document.getElementById("out").textContent.includes("clip: PQ"), WAIT);
   const lines = (await page.$eval("#out", (e) => e.textContent)).trim().split("\n");
-  assert.equal(lines.length, spoken.num_steps + 1);
-  // The browser takes it to 48 kHz first, which the highest mel bins keep a trace of.
-  assert.ok(Math.abs(Number(lines.at(-1).slice("clip: PQ ".length)) - spoken.clip[0]) < 0.2, lines.at(-1));
+  assert.equal(lines.length, clip.num_steps + 1);
+  assert.ok(Math.abs(Number(lines.at(-1).slice("clip: PQ ".length)) - clip.clip[0]) < 0.1, lines.at(-1));
 });
 
 test("the page answers while it scores", async (t) => {
