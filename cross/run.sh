@@ -3,10 +3,11 @@
 #
 # Tests the whole engine, golden files included, under qemu, once per processor that its kernels tell apart:
 # aarch64-unknown-linux-gnu (Cortex-A53, Cortex-A76, everything qemu has) and armv7-unknown-linux-gnueabihf (Cortex-A7,
-# everything qemu has). CPUS="cortex-a53 max" chooses others. Installs the cross compiler and qemu through apt-get and
-# Rust's library through rustup where they are missing; builds into target/cross.
+# everything qemu has). CPUS="cortex-a53 max" chooses others. Installs the cross compiler and qemu through apt-get where they
+# are missing, and Rust's library through rustup or, where that fails or STD=debian, from Debian's sources (std.sh); builds into
+# target/cross.
 set -euo pipefail
-[ $# -gt 0 ] || { sed -n '2,7s/^# \?//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,8s/^# \?//p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
 target=$1
 shift
@@ -28,7 +29,10 @@ if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
     "${sudo[@]}" apt-get update -qq
     DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends --no-remove "${packages[@]}" >/dev/null
 fi
-rustup target add "$target"
+if [ "${STD:-}" = debian ] || ! rustup target add "$target"; then
+    RUSTUP_TOOLCHAIN=$(bash cross/std.sh "$target")
+    export RUSTUP_TOOLCHAIN
+fi
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/cross  # of its own: the same folder would make builds wait for each other
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
