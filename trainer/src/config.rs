@@ -94,6 +94,10 @@ pub struct TrainConfig {
     /// Each training clip is made louder or softer by up to this many dB, alike for all clips of one family; 0 keeps its
     /// level.
     pub gain_db: f64,
+    /// Each training clip goes through a random filter, a curve of up to this many dB over the mel bins, alike for all clips of
+    /// one family; 0 is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub filter_db: f64,
     /// Each training clip is moved up or down by up to this many mel bins, alike for all clips of one family.
     pub mel_shift: usize,
     /// Weight of the ranking loss, which counts pairs of one domain that are scored in the wrong order; 0 turns
@@ -286,6 +290,7 @@ impl Default for TrainConfig {
             time_mask: 0,
             mel_mask: 0,
             gain_db: 0.0,
+            filter_db: 0.0,
             mel_shift: 0,
             rank_weight: 0.0,
             cache_hidden_mib: 4096,
@@ -372,8 +377,8 @@ impl TrainConfig {
         );
         ensure!((0.0..1.0).contains(&self.average_decay), "average_decay must be at least 0 and below 1");
         ensure!(
-            self.gain_db >= 0.0 && self.rank_weight >= 0.0 && self.mel_shift < 64,
-            "gain_db and rank_weight must not be negative, and mel_shift must be below 64"
+            self.gain_db >= 0.0 && self.filter_db >= 0.0 && self.rank_weight >= 0.0 && self.mel_shift < 64,
+            "gain_db, filter_db and rank_weight must not be negative, and mel_shift must be below 64"
         );
         ensure!(!self.chunks.steps.contains(&0), "chunks.steps must be positive");
         ensure!(

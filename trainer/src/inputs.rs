@@ -71,6 +71,8 @@ pub enum Inputs {
         mel_mask: usize,
         /// Largest change of level, in dB.
         gain_db: f64,
+        /// Largest change of a band's level, in dB.
+        filter_db: f64,
         /// Furthest shift, in mel bins.
         mel_shift: usize,
     },
@@ -99,10 +101,13 @@ impl Inputs {
         let bytes = clips.iter().map(|c| c.num_steps() * bytes_per_step).sum::<usize>();
         let fits = (cache.is_some() || bytes <= config.cache_hidden_mib << 20)
             && clips.iter().all(|c| c.num_steps() <= config.window_steps);
-        let &TrainConfig { freeze_encoder: frozen, time_mask, mel_mask, gain_db, mel_shift, .. } = config;
-        let is_plain = !has_chunks && time_mask == 0 && mel_mask == 0 && gain_db == 0.0 && mel_shift == 0;
-        if !(frozen && is_plain && fits) {
-            return Ok(Self::Features { frozen, time_mask, mel_mask, gain_db, mel_shift });
+        let &TrainConfig {
+            freeze_encoder: frozen, time_mask, mel_mask, gain_db, filter_db, mel_shift, ..
+        } = config;
+        let is_masked = time_mask > 0 || mel_mask > 0;
+        let is_changed = is_masked || gain_db > 0.0 || filter_db > 0.0 || mel_shift > 0;
+        if !frozen || has_chunks || is_changed || !fits {
+            return Ok(Self::Features { frozen, time_mask, mel_mask, gain_db, filter_db, mel_shift });
         }
         let cache = cache.map(|folder| {
             let mut parameters = weights::snapshot(&net.store);
@@ -138,7 +143,7 @@ impl Inputs {
     pub fn features(&self, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Tensor {
         let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
         let mut parts: Vec<Tensor> = crops.iter().map(part).collect();
-        let &Self::Features { time_mask, mel_mask, gain_db, mel_shift, .. } = self else {
+        let &Self::Features { time_mask, mel_mask, gain_db, filter_db, mel_shift, .. } = self else {
             return stack(&parts, 0, 0).to_kind(Kind::Float);
         };
         let kin = kin(clips, crops);
@@ -146,8 +151,8 @@ impl Inputs {
             shift_bins(&mut parts, mel_shift as i64, &kin, rng);
         }
         let mut features = stack(&parts, 0, 0).to_kind(Kind::Float); // (B, F, 128)
-        if gain_db > 0.0 {
-            features = change_level(&features, gain_db, &kin, rng);
+        if gain_db > 0.0 || filter_db > 0.0 {
+            features = change_level(&features, gain_db, filter_db, &kin, rng);
         }
         blank(&features, 1, time_mask, rng);
         blank(&features, 2, mel_mask, rng);
@@ -245,23 +250,42 @@ fn shift_bins(parts: &mut [Tensor], furthest: i64, kin: impl Fn(usize) -> bool, 
     }
 }
 
-/// Adds up to `gain_db` dB of either sign to each clip of `[B, F, 128]`. Bins of digital silence stay. Where `kin(n)`, clip
-/// n gets what the one before it got: a codec's traces are smaller than a change of level.
-fn change_level(features: &Tensor, gain_db: f64, kin: impl Fn(usize) -> bool, rng: &mut Pcg64) -> Tensor {
+/// Adds up to `gain_db` dB of either sign to each clip of `[B, F, 128]`, and a filter: a curve over the mel bins, straight
+/// between [`FILTER_KNOTS`], each up to `filter_db` dB of either sign (after FilterAugment, Nam et al., ICASSP 2022). Bins of
+/// digital silence stay. Where `kin(n)`, clip n gets what the one before it got: a codec's traces are smaller than a change
+/// of level.
+fn change_level(
+    features: &Tensor,
+    gain_db: f64,
+    filter_db: f64,
+    kin: impl Fn(usize) -> bool,
+    rng: &mut Pcg64,
+) -> Tensor {
     let batch = features.size()[0];
-    let mut gain = 0.0;
+    let mut knots = [0f32; FILTER_KNOTS];
     let draw = |n: i64| {
         if !kin(n as usize) {
-            gain = (rng.random_range(-gain_db..=gain_db) * UNITS_PER_DB) as f32;
+            let gain = rng.random_range(-gain_db..=gain_db);
+            knots = core::array::from_fn(|_| {
+                ((gain + rng.random_range(-filter_db..=filter_db)) * UNITS_PER_DB) as f32
+            });
         }
-        gain
+        knots
     };
-    let gains: Vec<f32> = (0..batch).map(draw).collect();
+    let knots: Vec<f32> = (0..batch).flat_map(draw).collect();
+    let changes = Tensor::from_slice(&knots).view([batch, 1, FILTER_KNOTS as i64]).upsample_linear1d(
+        [NUM_MEL_BINS as i64],
+        true,
+        None::<f64>,
+    ); // (B, 1, 128)
     let silence = (f64::from(f32::EPSILON).ln() - f64::from(NORM_MEAN)) / (2.0 * f64::from(NORM_STD));
     let silent = features.le(silence + 1e-2);
-    let louder = features + Tensor::from_slice(&gains).view([batch, 1, 1]).to_device(features.device());
-    louder.where_self(&silent.logical_not(), features)
+    let changed = features + changes.to_device(features.device());
+    changed.where_self(&silent.logical_not(), features)
 }
+
+/// Where a random filter's curve may bend: evenly over the mel bins, the outermost two included.
+const FILTER_KNOTS: usize = 5;
 
 /// Normalised features per dB: they are natural logarithms of power over twice [`NORM_STD`].
 const UNITS_PER_DB: f64 = core::f64::consts::LN_10 / 10.0 / (2.0 * NORM_STD as f64);
@@ -403,19 +427,33 @@ mod tests {
         let difference = (&loud - &quiet).masked_select(&silent.logical_not()) - step;
         assert!(difference.abs().max().double_value(&[]) < 1e-4);
 
-        let changed = change_level(&quiet, 6.0, |_| false, &mut Pcg64::seed_from_u64(1)) - &quiet;
+        let changed = change_level(&quiet, 6.0, 0.0, |_| false, &mut Pcg64::seed_from_u64(1)) - &quiet;
         let steps = changed.masked_select(&silent.logical_not());
         let (low, high) = (steps.min().double_value(&[]), steps.max().double_value(&[]));
         assert!(high - low < 1e-6 && high != 0.0 && high.abs() <= 6.0 * UNITS_PER_DB, "{low} {high}");
         assert_eq!(changed.masked_select(&silent).abs().max().double_value(&[]), 0.0);
         let silence = Tensor::from_slice(&aesa::fbank::normalised_fbank(&[0.0; 2800])).view([1, -1, 128]);
-        assert_eq!(change_level(&silence, 6.0, |_| false, &mut Pcg64::seed_from_u64(1)), silence);
+        assert_eq!(change_level(&silence, 6.0, 3.0, |_| false, &mut Pcg64::seed_from_u64(1)), silence);
+    }
+
+    #[test]
+    fn a_filter_is_straight_between_its_knots_and_stays_within_its_bounds() {
+        let features = Tensor::zeros([1, 2, 128], (Kind::Float, Device::Cpu));
+        let changed =
+            change_level(&features, 0.0, 6.0, |_| false, &mut Pcg64::seed_from_u64(1)) / UNITS_PER_DB;
+        let [first, second] = [0, 1].map(|frame| Vec::<f32>::try_from(changed.get(0).get(frame)).unwrap());
+        assert_eq!(first, second);
+        assert!(first.iter().all(|db| db.abs() <= 6.0));
+        assert!(first.iter().any(|db| (db - first[0]).abs() > 1.0), "{first:?}");
+        let bends = first.windows(3).filter(|w| (w[0] - 2.0 * w[1] + w[2]).abs() > 1e-3).count();
+        // A bend between two bins shows in both windows that hold it.
+        assert!((1..=2 * (FILTER_KNOTS - 2)).contains(&bends), "{bends}");
     }
 
     #[test]
     fn kin_changes_its_level_alike() {
         let features = Tensor::zeros([3, 4, 128], (Kind::Float, Device::Cpu));
-        let changed = change_level(&features, 6.0, |n| n == 1, &mut Pcg64::seed_from_u64(1)).unbind(0);
+        let changed = change_level(&features, 6.0, 3.0, |n| n == 1, &mut Pcg64::seed_from_u64(1)).unbind(0);
         assert_eq!(changed[0], changed[1]);
         assert_ne!(changed[1], changed[2]);
     }

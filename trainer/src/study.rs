@@ -194,7 +194,7 @@ impl Bench {
             ensure!(
                 matches!(inputs, Inputs::Hidden(_)),
                 "the hidden states of all clips must be kept: --cache DIR keeps them on disk; no clip may exceed \
-                 window_steps, and training clips stay as they are (gain_db, mel_shift, time_mask and mel_mask are 0)"
+                 window_steps, and training clips stay as they are (gain_db, filter_db, mel_shift, time_mask and mel_mask are 0)"
             );
             Ok(inputs)
         };
