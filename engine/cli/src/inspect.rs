@@ -82,6 +82,7 @@ fn native_rows(name: String, model: &native::Model<'_>) -> Vec<(String, String)>
         row("size", format!("{} bytes", memory.flash_bytes)),
         row("parameters", num_parameters(model).map_or_else(|| "?".to_string(), |n| n.to_string())),
         row("weights", weights(model)),
+        row("attention", attention(model)),
         row("policy", model.policy().name()),
     ];
     match model.policy() {
@@ -109,6 +110,10 @@ fn steps(num_steps: usize) -> String {
 
 fn weights(model: &native::Model<'_>) -> &'static str {
     if model.is_int8() { "int8" } else { "f32" }
+}
+
+fn attention(model: &native::Model<'_>) -> &'static str {
+    if model.has_int8_attention() { "int8" } else { "f32" }
 }
 
 fn num_parameters(model: &native::Model<'_>) -> Option<u64> {
@@ -145,6 +150,7 @@ fn native_document(name: &str, model: &native::Model<'_>) -> Value {
         "num_bytes": memory.flash_bytes,
         "num_parameters": num_parameters(model),
         "weights": weights(model),
+        "attention": attention(model),
         "policy": policy(model.policy()),
         "memory": {
             "flash_bytes": memory.flash_bytes,

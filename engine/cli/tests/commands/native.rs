@@ -9,14 +9,17 @@ use super::*;
 
 const CHUNKS: Policy = Policy::Chunked { chunk_steps: 6, left_steps: 12 };
 
-/// A folder with `chunked.aesa` (int8) and `windowed.aesa` (f32), both of `tiny.onnx`'s weights.
+/// A folder with `chunked.aesa` (int8), `attention.aesa` (attention in int8, too) and `windowed.aesa` (f32), all of
+/// `tiny.onnx`'s weights.
 fn place() -> Place {
     let place = Place::new();
     let config = ModelConfig::tiny();
     let tensors = random_tensors(&config, 1).unwrap();
-    for (name, storage, policy) in
-        [("chunked.aesa", Storage::Int8, CHUNKS), ("windowed.aesa", Storage::F32, tiny_info().policy)]
-    {
+    for (name, storage, policy) in [
+        ("chunked.aesa", Storage::Int8, CHUNKS),
+        ("attention.aesa", Storage::Int8Attention, CHUNKS),
+        ("windowed.aesa", Storage::F32, tiny_info().policy),
+    ] {
         let info = ModelInfo { policy, ..tiny_info() };
         let bytes = write_aesa(&config, &tensors, &info, storage).unwrap();
         fs::write(place.path(name), bytes).unwrap();
@@ -141,6 +144,7 @@ fn inspect_says_what_a_device_needs() {
     for row in [
         "format model.aesa, version 1",
         "weights int8",
+        "attention f32",
         "policy chunked",
         "chunk 6 steps, 0.96 s",
         "left context 12 steps, 1.92 s",
@@ -156,6 +160,10 @@ fn inspect_says_what_a_device_needs() {
     let ram = memory["state_bytes"].as_u64().unwrap() + memory["scratch_bytes"].as_u64().unwrap();
     let row = format!("RAM per stream {ram} bytes");
     assert!(text.iter().any(|line| line.starts_with(&row)), "{row} is missing in\n{}", stdout(&output));
+    for (model, expected) in [("chunked.aesa", "f32"), ("attention.aesa", "int8"), ("windowed.aesa", "f32")] {
+        let document: Value = serde_json::from_str(stdout(&inspect(&["--json", model]))).unwrap();
+        assert_eq!(document["attention"], expected, "{model}");
+    }
     let windowed = inspect(&["windowed.aesa"]);
     assert!(stdout(&windowed).contains("62 steps, 9.92 s") && stdout(&windowed).contains("f32"));
 }

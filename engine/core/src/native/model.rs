@@ -144,6 +144,11 @@ impl<'a> Model<'a> {
         self.is_int8
     }
 
+    /// Whether attention's products, too, are computed in int8.
+    pub fn has_int8_attention(&self) -> bool {
+        self.shape.int8_attention
+    }
+
     /// What the model computes with.
     pub fn kernels(&self) -> &'static Kernels {
         self.kernels
