@@ -77,12 +77,19 @@ impl TripletBuffer {
         Tensor::from_slice(&flat).view([-1, NUM_AXES as i64])
     }
 
-    /// Draws one positive and one negative per clip and axis, where the buffer has both.
-    pub fn draw(&self, z: &[[f64; NUM_AXES]], eps: f64, rng: &mut Pcg64) -> Vec<Triplet> {
+    /// Draws one positive and one negative per clip and axis, where the buffer has both; if `shared`, per clip: what is alike
+    /// on all axes, and what is not on one or more.
+    pub fn draw(&self, z: &[[f64; NUM_AXES]], eps: f64, shared: bool, rng: &mut Pcg64) -> Vec<Triplet> {
+        // Where one axis counts alone, the others do not.
+        let groups = if shared { 1 } else { NUM_AXES };
+        let counts = |group: usize, axis: usize| shared || axis == group;
         let mut triplets = Vec::new();
         for (anchor, z) in z.iter().enumerate() {
-            for (axis, z) in z.iter().enumerate() {
-                let is_near = |i: &usize| (self.entries[*i].z[axis] - z).abs() <= eps;
+            for group in 0..groups {
+                let is_near = |i: &usize| {
+                    let far = |axis: &usize| (self.entries[*i].z[*axis] - z[*axis]).abs() > eps;
+                    !(0..NUM_AXES).filter(|axis| counts(group, *axis)).any(|axis| far(&axis))
+                };
                 let near: Vec<usize> = (0..self.len()).filter(is_near).collect();
                 let Some(negative) = (0..self.len()).filter(|i| !is_near(i)).choose(rng) else { continue };
                 if near.is_empty() {
@@ -122,7 +129,7 @@ mod tests {
         let buffer = filled(10, 10);
         let mut rng = Pcg64::seed_from_u64(1);
         for _ in 0..50 {
-            let triplets = buffer.draw(&[[4.0; 4], [8.0; 4]], 1.5, &mut rng);
+            let triplets = buffer.draw(&[[4.0; 4], [8.0; 4]], 1.5, false, &mut rng);
             assert_eq!(triplets.len(), 8);
             for t in triplets {
                 let z = [4.0_f64, 8.0][t.anchor];
@@ -135,8 +142,25 @@ mod tests {
     #[test]
     fn no_triplet_without_both_sides() {
         let mut rng = Pcg64::seed_from_u64(1);
-        assert!(filled(0, 4).draw(&[[0.0; 4]], 1.0, &mut rng).is_empty());
-        assert!(filled(3, 4).draw(&[[1.0; 4]], 5.0, &mut rng).is_empty());
-        assert!(filled(3, 4).draw(&[[90.0; 4]], 1.0, &mut rng).is_empty());
+        assert!(filled(0, 4).draw(&[[0.0; 4]], 1.0, false, &mut rng).is_empty());
+        assert!(filled(3, 4).draw(&[[1.0; 4]], 5.0, false, &mut rng).is_empty());
+        assert!(filled(3, 4).draw(&[[90.0; 4]], 1.0, false, &mut rng).is_empty());
+    }
+
+    #[test]
+    fn a_shared_triplet_looks_at_all_axes() {
+        let mut buffer = TripletBuffer::new(8);
+        // Alike on all axes, on three, on none.
+        for z in [[0.0; 4], [0.1, 0.1, 0.1, 3.0], [5.0; 4]] {
+            buffer.push(&Tensor::zeros([1, 3], (Kind::Float, Device::Cpu)), &[z]);
+        }
+        let mut rng = Pcg64::seed_from_u64(1);
+        let draws: Vec<Triplet> =
+            (0..50).flat_map(|_| buffer.draw(&[[0.0; 4]], 0.5, true, &mut rng)).collect();
+        assert_eq!(draws.len(), 50);
+        assert!(draws.iter().all(|t| t.positive == 0 && t.negative != 0), "{draws:?}");
+        assert!([1, 2].iter().all(|clip| draws.iter().any(|t| t.negative == *clip)), "{draws:?}");
+        let per_axis = buffer.draw(&[[0.0; 4]], 0.5, false, &mut rng);
+        assert_eq!(per_axis.len(), 4);
     }
 }

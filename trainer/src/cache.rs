@@ -1,7 +1,7 @@
 //! Hidden states of a frozen encoder, kept on disk from one run to the next.
 //!
 //! ```text
-//! FOLDER/<hash of the encoder>/<hash of the clip's features>.hidden
+//! FOLDER/<hash of the encoder>/<hash of a window's features>.hidden
 //!     f16 [layers, tokens, width], little-endian; then the trailer: magic, the three sizes as u32, SHA-256 of all before
 //! ```
 //! Files are mapped into memory, not read: what an epoch touches comes from the page cache. An hour of audio takes
@@ -55,7 +55,7 @@ impl HiddenCache {
         Ok(Self { folder })
     }
 
-    /// The hidden states of a clip, f16 `[layers, T, D]`, mapped from disk; `compute` makes them where they are missing or
+    /// The hidden states of a window, f16 `[layers, T, D]`, mapped from disk; `compute` makes them where they are missing or
     /// damaged.
     ///
     /// # Errors

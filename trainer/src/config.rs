@@ -170,6 +170,9 @@ pub struct TripletConfig {
     pub capacity: usize,
     /// Scales embeddings to length 1 before they are compared.
     pub normalise: bool,
+    /// One triplet per clip, whose clips are alike where all axes are, instead of one per clip and axis.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub shared: bool,
 }
 
 /// Where a network is trained.
@@ -313,7 +316,7 @@ impl Default for ChunkConfig {
 
 impl Default for TripletConfig {
     fn default() -> Self {
-        Self { alpha: 0.2, eps: 0.5, margin: 0.5, capacity: 256, normalise: true }
+        Self { alpha: 0.2, eps: 0.5, margin: 0.5, capacity: 256, normalise: true, shared: false }
     }
 }
 
@@ -514,6 +517,8 @@ mod tests {
             freeze_layer_weights: true,
             schedule_epochs: 1,
             average_decay: 0.5,
+            filter_db: 1.0,
+            triplet: TripletConfig { shared: true, ..TripletConfig::default() },
             chunks,
             ..config
         };

@@ -7,7 +7,7 @@ use aesa::encoder::Network;
 use aesa::fbank::NUM_MEL_BINS;
 use aesa::score::{Axis, FRAMES_PER_STEP, NUM_AXES, Scores};
 use aesa_corpus::manifest::{self, LadderClip};
-use aesa_tract::{TractModel, TractSession};
+use aesa_runtime::Model as ModelFile;
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use crate::report::Scored;
 use crate::run::RunFolder;
 use crate::{predict, progress};
 
-/// A trained model, from a run folder or an ONNX file.
+/// A trained model, from a run folder or an exported file.
 #[derive(Debug)]
 pub enum Model {
     /// A run folder's best weights, run by libtorch.
@@ -35,12 +35,12 @@ pub enum Model {
         /// The left context that it was trained for, should it score in chunks.
         left_steps: usize,
     },
-    /// An exported model, run by tract as `aesa score` does.
-    Onnx(TractSession),
+    /// An exported model, run as `aesa score` does: ONNX by tract, `model.aesa` by the native engine.
+    File(ModelFile),
 }
 
 impl Model {
-    /// Loads a run folder, or an `.onnx` file.
+    /// Loads a run folder, or a model file.
     ///
     /// # Errors
     /// Where it is neither.
@@ -55,21 +55,21 @@ impl Model {
             });
         }
         let model =
-            TractModel::load(path).with_context(|| format!("cannot load the model {}", path.display()))?;
-        Ok(Self::Onnx(model.session()))
+            ModelFile::open(path).with_context(|| format!("cannot load the model {}", path.display()))?;
+        Ok(Self::File(model))
     }
 
     /// The same model on a device.
     ///
     /// # Errors
-    /// Where the device is not there, or is a GPU for an ONNX file.
+    /// Where the device is not there, or is a GPU for a model file.
     pub fn on(mut self, device: DeviceName) -> Result<Self> {
         match &mut self {
             Self::Run { net, .. } => net.store.set_device(device.find()?),
-            Self::Onnx(_) if device != DeviceName::Cpu => {
-                bail!("an ONNX model is scored by the processor: give the run folder to score it on a GPU")
+            Self::File(_) if device != DeviceName::Cpu => {
+                bail!("a model file is scored by the processor: give the run folder to score it on a GPU")
             }
-            Self::Onnx(_) => {}
+            Self::File(_) => {}
         }
         Ok(self)
     }
@@ -77,7 +77,7 @@ impl Model {
     /// The same model, scoring in chunks of so many steps; the left context is the run's unless it is given.
     ///
     /// # Errors
-    /// Where `steps` is 0, or the model is an ONNX file.
+    /// Where `steps` is 0, or the model is a file.
     pub fn chunked(self, steps: usize, left_steps: Option<usize>) -> Result<Self> {
         ensure!(steps > 0, "a chunk has at least one step");
         match self {
@@ -86,8 +86,8 @@ impl Model {
                 let policy = Policy::Chunked(Chunking { steps, left_steps });
                 Ok(Self::Run { net, policy, left_steps })
             }
-            Self::Onnx(_) => {
-                bail!("an ONNX model has its own policy: give the run folder to score it in other chunks")
+            Self::File(_) => {
+                bail!("a model file has its own policy: give the run folder to score it in other chunks")
             }
         }
     }
@@ -96,7 +96,7 @@ impl Model {
     pub fn policy(&self) -> Policy {
         match self {
             Self::Run { policy, .. } => *policy,
-            Self::Onnx(session) => session.info().policy.into(),
+            Self::File(model) => model.info().policy.into(),
         }
     }
 
@@ -114,14 +114,14 @@ impl Model {
                 bar.finish_and_clear();
                 Ok(scores)
             }
-            Self::Onnx(session) => {
+            Self::File(model) => {
                 let bar = progress::bar(clips.len() as u64, "scores");
                 let features: Vec<Vec<f32>> = clips
                     .iter()
                     .map(|c| Vec::try_from(c.to_kind(Kind::Float).flatten(0, 1)))
                     .collect::<Result<_, _>>()?;
                 let score = |features: Vec<f32>| {
-                    let scores = frame_scores(&mut session.clone(), &features)?;
+                    let scores = frame_scores(&mut model.session(), &features)?;
                     bar.inc(1);
                     let of =
                         |axis| mean(&scores.iter().map(|s: &Scores| f64::from(s[axis])).collect::<Vec<_>>());
@@ -201,11 +201,22 @@ pub struct LadderReport {
     pub share_falling_throughout: f64,
 }
 
+/// A corpus's ladders, scored.
+#[derive(Debug)]
+pub struct Ladders {
+    /// The degraded clips.
+    pub rows: Vec<LadderClip>,
+    /// Their scores, 0 to 10.
+    pub scores: Vec<[f64; NUM_AXES]>,
+    /// What the scores say.
+    pub reports: Vec<LadderReport>,
+}
+
 /// Scores a corpus's ladders.
 ///
 /// # Errors
 /// Where the corpus cannot be read, a ladder misses steps, or the network fails.
-pub fn score_ladders(model: &Model, corpus: &Path) -> Result<Vec<LadderReport>> {
+pub fn score_ladders(model: &Model, corpus: &Path) -> Result<Ladders> {
     let rows = manifest::read_ladders(corpus.join("ladders.csv"))?;
     let bar = progress::bar(rows.len() as u64, "ladders: features");
     let features: Vec<Tensor> = rows
@@ -218,7 +229,8 @@ pub fn score_ladders(model: &Model, corpus: &Path) -> Result<Vec<LadderReport>> 
     bar.finish_and_clear();
     let scores = model.clip_scores(&features.iter().collect::<Vec<_>>())?;
     let pq: Vec<f64> = scores.iter().map(|s| s[Axis::Pq as usize]).collect();
-    ladder_reports(&rows, &pq, &model.policy().to_string())
+    let reports = ladder_reports(&rows, &pq, &model.policy().to_string())?;
+    Ok(Ladders { rows, scores, reports })
 }
 
 /// One degraded version of a clip, with its PQ.

@@ -76,38 +76,41 @@ pub enum Inputs {
         /// Furthest shift, in mel bins.
         mel_shift: usize,
     },
-    /// Per clip the hidden states of a frozen encoder, in main memory, f16 `[layers, T, D]`, through the head. A crop of them
-    /// has heard the whole clip.
-    Hidden(Vec<Tensor>),
+    /// The hidden states of a frozen encoder through the head. A crop of them has heard its whole window.
+    Hidden {
+        /// Per clip and window, one after the other, in main memory or mapped: f16 `[layers, T, D]`.
+        states: Vec<Vec<Tensor>>,
+        /// Steps of a window; a clip's last may be shorter.
+        window_steps: usize,
+    },
 }
 
 impl Inputs {
-    /// Chooses the way that the config allows: hidden states if the encoder is frozen, features stay as they are, no
-    /// clip exceeds the window, none is cut into chunks, and they fit in `cache_hidden_mib`.
+    /// Chooses the way that the config allows: hidden states if the encoder is frozen, features stay as they are, no clip is
+    /// cut into chunks, and they fit in `cache_hidden_mib`.
     ///
     /// With `cache` they may be of any size: they are kept in that folder and mapped from it.
     ///
     /// # Errors
-    /// Where the cache cannot be written, or is asked for together with chunks: its states have heard the whole clip.
+    /// Where the cache cannot be written, or is asked for where states change from step to step.
     pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip], cache: Option<&Path>) -> Result<Self> {
-        let has_chunks = !config.chunks.steps.is_empty();
-        ensure!(
-            cache.is_none() || !has_chunks,
-            "the cache of hidden states keeps full context only: train without --cache, or with chunks.steps = []"
-        );
+        let &TrainConfig {
+            freeze_encoder: frozen, time_mask, mel_mask, gain_db, filter_db, mel_shift, ..
+        } = config;
+        let features = Self::Features { frozen, time_mask, mel_mask, gain_db, filter_db, mel_shift };
+        if let Some(reason) = why_states_change(config) {
+            ensure!(
+                cache.is_none(),
+                "--cache keeps a frozen encoder's hidden states of whole windows, but {reason}"
+            );
+            return Ok(features);
+        }
         let encoder = &config.model.encoder;
         let bytes_per_step =
             TOKENS_PER_STEP * (encoder.encoder_layers * encoder.encoder_embed_dim * 2) as usize;
         let bytes = clips.iter().map(|c| c.num_steps() * bytes_per_step).sum::<usize>();
-        let fits = (cache.is_some() || bytes <= config.cache_hidden_mib << 20)
-            && clips.iter().all(|c| c.num_steps() <= config.window_steps);
-        let &TrainConfig {
-            freeze_encoder: frozen, time_mask, mel_mask, gain_db, filter_db, mel_shift, ..
-        } = config;
-        let is_masked = time_mask > 0 || mel_mask > 0;
-        let is_changed = is_masked || gain_db > 0.0 || filter_db > 0.0 || mel_shift > 0;
-        if !frozen || has_chunks || is_changed || !fits {
-            return Ok(Self::Features { frozen, time_mask, mel_mask, gain_db, filter_db, mel_shift });
+        if cache.is_none() && bytes > config.cache_hidden_mib << 20 {
+            return Ok(features);
         }
         let cache = cache.map(|folder| {
             let mut parameters = weights::snapshot(&net.store);
@@ -117,25 +120,46 @@ impl Inputs {
         let cache = cache.transpose()?;
         let mut origins = [0; 3];
         let bar = progress::bar(clips.len() as u64, "hidden states");
-        let hidden = clips.iter().map(|clip| {
-            bar.inc(1);
+        let mut of_window = |features: Tensor| {
             let compute = || {
-                let features = clip.features.unsqueeze(0).to_kind(Kind::Float).to_device(net.device()); // (1, F, 128)
+                let features = features.unsqueeze(0).to_kind(Kind::Float).to_device(net.device()); // (1, F, 128)
                 let encoded = tch::no_grad(|| net.beats.forward(&features, None, None, Dropout::Off));
                 Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half).to_device(Device::Cpu) // (layers, T, D)
             };
             let Some(cache) = &cache else { return Ok(compute()) };
-            let (hidden, origin) = cache.get(&clip.features, compute)?;
+            let (hidden, origin) = cache.get(&features, compute)?;
             origins[origin as usize] += 1;
             Ok(hidden)
+        };
+        let window_steps = config.window_steps;
+        let states = clips.iter().map(|clip| {
+            bar.inc(1);
+            clip.features
+                .split((window_steps * FRAMES_PER_STEP) as i64, 0)
+                .into_iter()
+                .map(&mut of_window)
+                .collect()
         });
-        let hidden = hidden.collect::<Result<_>>()?;
+        let states = states.collect::<Result<_>>()?;
         bar.finish_and_clear();
         if cache.is_some() {
             let [kept, new, replaced] = origins;
             eprintln!("hidden states: {kept} from the cache, {new} new, {replaced} damaged and made again");
         }
-        Ok(Self::Hidden(hidden))
+        Ok(Self::Hidden { states, window_steps })
+    }
+
+    /// A part of at most `steps` steps of a clip, at a random place; of hidden states, of one window.
+    pub fn random_crop(&self, clip: usize, total_steps: usize, steps: usize, rng: &mut Pcg64) -> Crop {
+        match *self {
+            Self::Hidden { window_steps, .. } if total_steps > window_steps => {
+                let step = rng.random_range(0..total_steps);
+                let first = step - step % window_steps;
+                let crop = Crop::random(clip, window_steps.min(total_steps - first), steps, rng);
+                Crop { start: first + crop.start, ..crop }
+            }
+            _ => Crop::random(clip, total_steps, steps, rng),
+        }
     }
 
     /// Features of crops as the network is to hear them, changed at random where the config asks for it; shorter ones end
@@ -164,9 +188,12 @@ impl Inputs {
     pub fn batch(&self, clips: &[Clip], crops: &[Crop], rng: &mut Pcg64) -> Tensor {
         match self {
             Self::Features { .. } => self.features(clips, crops, rng),
-            Self::Hidden(hidden) => {
-                let parts: Vec<Tensor> =
-                    crops.iter().map(|c| cut(&hidden[c.clip], 1, c, TOKENS_PER_STEP)).collect();
+            Self::Hidden { states, window_steps } => {
+                let part = |crop: &Crop| {
+                    let within = Crop { start: crop.start % window_steps, ..*crop };
+                    cut(&states[crop.clip][crop.start / window_steps], 1, &within, TOKENS_PER_STEP)
+                };
+                let parts: Vec<Tensor> = crops.iter().map(part).collect();
                 stack(&parts, 1, 1)
             }
         }
@@ -202,10 +229,24 @@ impl Inputs {
                     net.forward(&batch, padding, chunking, dropout)
                 }
             }
-            Self::Hidden(_) => {
+            Self::Hidden { .. } => {
                 net.head.forward(&batch.to_kind(Kind::Float).unbind(0), padding, chunking, dropout)
             }
         }
+    }
+}
+
+/// Why the hidden states of a window are not the same in every step, where they are not.
+fn why_states_change(config: &TrainConfig) -> Option<&'static str> {
+    let &TrainConfig { time_mask, mel_mask, gain_db, filter_db, mel_shift, .. } = config;
+    if !config.freeze_encoder {
+        Some("the encoder learns: set freeze_encoder = true")
+    } else if !config.chunks.steps.is_empty() {
+        Some("tokens hear chunks: set chunks.steps = []")
+    } else if time_mask > 0 || mel_mask > 0 || gain_db > 0.0 || filter_db > 0.0 || mel_shift > 0 {
+        Some("clips change at random: set time_mask, mel_mask, gain_db, filter_db and mel_shift to 0")
+    } else {
+        None
     }
 }
 
@@ -329,7 +370,7 @@ mod tests {
         config.model.head.dropout = 0.0;
         let (net, clips) = (AesaNet::new(&config.model), clips(3));
         let cached = Inputs::new(&config, &net, &clips, None).unwrap();
-        assert!(matches!(cached, Inputs::Hidden(_)));
+        assert!(matches!(cached, Inputs::Hidden { .. }));
         let fresh = Inputs::new(&TrainConfig { cache_hidden_mib: 0, ..config }, &net, &clips, None).unwrap();
         assert!(matches!(fresh, Inputs::Features { frozen: true, .. }));
         let crops = [Crop { clip: 2, start: 0, steps: 6 }, Crop { clip: 0, start: 0, steps: 6 }];
@@ -341,16 +382,51 @@ mod tests {
     }
 
     #[test]
-    fn chunks_take_features_and_refuse_the_cache() {
-        let mut config = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
-        config.chunks.steps = vec![2];
-        let (net, clips) = (AesaNet::new(&config.model), clips(2));
-        let inputs = Inputs::new(&config, &net, &clips, None).unwrap();
-        assert!(matches!(inputs, Inputs::Features { frozen: true, .. }));
+    fn a_cache_is_refused_where_states_change() {
+        let plain = TrainConfig { model: ModelConfig::tiny(), ..TrainConfig::default() };
+        let mut chunks = plain.clone();
+        chunks.chunks.steps = vec![2];
+        let cases = [
+            (chunks, "chunks.steps = []"),
+            (TrainConfig { freeze_encoder: false, ..plain.clone() }, "freeze_encoder = true"),
+            (TrainConfig { gain_db: 3.0, ..plain.clone() }, "gain_db"),
+        ];
+        let (net, clips) = (AesaNet::new(&plain.model), clips(2));
         let folder = tempfile::tempdir().unwrap();
-        let error = Inputs::new(&config, &net, &clips, Some(folder.path())).unwrap_err().to_string();
-        assert!(error.contains("without --cache, or with chunks.steps = []"), "{error}");
+        for (config, reason) in cases {
+            let inputs = Inputs::new(&config, &net, &clips, None).unwrap();
+            assert!(matches!(inputs, Inputs::Features { .. }));
+            let error = Inputs::new(&config, &net, &clips, Some(folder.path())).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_clip_longer_than_a_window_is_kept_window_by_window() {
+        let mut config =
+            TrainConfig { model: ModelConfig::tiny(), window_steps: 4, ..TrainConfig::default() };
+        config.model.head.dropout = 0.0;
+        let (net, clips) = (AesaNet::new(&config.model), clips(1));
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = Inputs::new(&config, &net, &clips, Some(folder.path())).unwrap();
+        let Inputs::Hidden { states, .. } = &inputs else { panic!("{inputs:?}") };
+        assert_eq!(states[0].iter().map(|window| window.size()[1]).collect::<Vec<_>>(), [32, 16]);
+        let mut rng = Pcg64::seed_from_u64(3);
+        let crops: Vec<Crop> = (0..50).map(|_| inputs.random_crop(0, 6, 4, &mut rng)).collect();
+        for crop in [Crop { clip: 0, start: 0, steps: 4 }, Crop { clip: 0, start: 4, steps: 2 }] {
+            assert!(crops.contains(&crop) && crops.iter().all(|c| [0, 4].contains(&c.start)), "{crops:?}");
+            let kept = inputs.forward(&net, &clips, &[crop], None, &mut rng).token_scores;
+            let part = cut(&clips[0].features, 0, &crop, FRAMES_PER_STEP).unsqueeze(0);
+            let fresh = net.forward(&part, None, None, Dropout::Off).token_scores;
+            assert!((kept - fresh).abs().max().double_value(&[]) < 2e-3);
+        }
+        // A crop shorter than a window stays within one.
+        let short: Vec<Crop> = (0..50).map(|_| inputs.random_crop(0, 6, 2, &mut rng)).collect();
+        assert!(
+            short.iter().all(|c| c.start / 4 == (c.start + c.steps - 1) / 4 && c.steps == 2),
+            "{short:?}"
+        );
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Loss {
     /// `max(|a - p|^2 - |a - n|^2 + margin, 0)`, averaged over all triplets drawn; `None` where none was
     /// found.
     fn triplet_loss(&self, embedding: &Tensor, z: &[[f64; NUM_AXES]], rng: &mut Pcg64) -> Option<Tensor> {
-        let triplets = self.buffer.draw(z, self.triplet.eps, rng);
+        let triplets = self.buffer.draw(z, self.triplet.eps, self.triplet.shared, rng);
         if triplets.is_empty() {
             return None;
         }

@@ -98,21 +98,26 @@ pub fn clip_scores(
     scores
 }
 
-/// Clip scores, 0 to 10, of what a frozen encoder made of clips that fit into a window: hidden states `[layers, T, D]`.
-pub fn head_scores(net: &AesaNet, hidden: &[Tensor]) -> Vec<[f64; NUM_AXES]> {
-    let tokens = |n: usize| hidden[n].size()[1];
-    let mut order: Vec<usize> = (0..hidden.len()).collect();
-    order.sort_by_key(|n| tokens(*n));
-    let mut scores = vec![[0.0; NUM_AXES]; hidden.len()];
-    for same_length in order.chunk_by(|a, b| tokens(*a) == tokens(*b)) {
+/// Clip scores, 0 to 10, of what a frozen encoder made of clips, window by window: hidden states `[layers, T, D]`.
+pub fn head_scores(net: &AesaNet, clips: &[Vec<Tensor>]) -> Vec<[f64; NUM_AXES]> {
+    let tokens = |states: &Tensor| states.size()[1];
+    let mut windows: Vec<(usize, &Tensor)> =
+        clips.iter().enumerate().flat_map(|(clip, windows)| windows.iter().map(move |w| (clip, w))).collect();
+    windows.sort_by_key(|(_, states)| tokens(states));
+    let mut scores = vec![[0.0; NUM_AXES]; clips.len()];
+    for same_length in windows.chunk_by(|a, b| tokens(a.1) == tokens(b.1)) {
         for batch in same_length.chunks(MAX_BATCH) {
-            let parts: Vec<&Tensor> = batch.iter().map(|n| &hidden[*n]).collect();
+            let parts: Vec<&Tensor> = batch.iter().map(|(_, states)| *states).collect();
             let states = Tensor::stack(&parts, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
             let means = tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, Dropout::Off))
                 .clip_scores()
                 * 10.0; // (B, A)
-            for (n, means) in batch.iter().zip(read_scores(&means)) {
-                scores[*n] = means;
+            for ((clip, states), means) in batch.iter().zip(read_scores(&means)) {
+                let total: i64 = clips[*clip].iter().map(tokens).sum();
+                let weight = tokens(states) as f64 / total as f64;
+                for (score, mean) in scores[*clip].iter_mut().zip(means) {
+                    *score += weight * mean;
+                }
             }
         }
     }
@@ -183,11 +188,13 @@ mod tests {
     fn kept_hidden_states_score_as_features() {
         let net = AesaNet::new(&ModelConfig::tiny());
         let clips = [7, 3, 7].map(|steps| Tensor::randn([16 * steps, 128], (Kind::Float, Device::Cpu)));
-        let hidden = clips.each_ref().map(|clip| {
-            let encoded = tch::no_grad(|| net.beats.forward(&clip.unsqueeze(0), None, None, Dropout::Off));
+        let encode = |window: Tensor| {
+            let encoded = tch::no_grad(|| net.beats.forward(&window.unsqueeze(0), None, None, Dropout::Off));
             Tensor::cat(&encoded.hidden[1..], 0)
-        });
-        let policy = Policy::Windowed { window_steps: 62 };
+        };
+        // Windows of four steps, one shorter at the end.
+        let hidden = clips.each_ref().map(|clip| clip.split(16 * 4, 0).into_iter().map(encode).collect());
+        let policy = Policy::Windowed { window_steps: 4 };
         let expected = clip_scores(&net, &clips.each_ref(), policy, |_| ());
         for (scores, expected) in head_scores(&net, &hidden).iter().zip(&expected) {
             let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4;

@@ -175,7 +175,7 @@ struct Bench {
     train: Vec<Clip>,
     inputs: Inputs,
     test: Vec<Clip>,
-    test_hidden: Vec<Tensor>,
+    test_hidden: Vec<Vec<Tensor>>,
     scale: TargetScale,
 }
 
@@ -192,14 +192,14 @@ impl Bench {
         let hidden = |clips: &[Clip]| -> Result<Inputs> {
             let inputs = Inputs::new(config, &net, clips, material.cache)?;
             ensure!(
-                matches!(inputs, Inputs::Hidden(_)),
-                "the hidden states of all clips must be kept: --cache DIR keeps them on disk; no clip may exceed \
-                 window_steps, and training clips stay as they are (gain_db, filter_db, mel_shift, time_mask and mel_mask are 0)"
+                matches!(inputs, Inputs::Hidden { .. }),
+                "the hidden states of all clips must be kept: --cache DIR keeps them on disk; the encoder is frozen, nothing is cut \
+                 into chunks, and training clips stay as they are (gain_db, filter_db, mel_shift, time_mask and mel_mask are 0)"
             );
             Ok(inputs)
         };
         let inputs = hidden(&train)?;
-        let Inputs::Hidden(test_hidden) = hidden(&test)? else { unreachable!("just seen") };
+        let Inputs::Hidden { states: test_hidden, .. } = hidden(&test)? else { unreachable!("just seen") };
         Ok(Self { train, inputs, test, test_hidden, scale })
     }
 

@@ -102,11 +102,11 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     let inputs = Inputs::new(&config, &net, &clips, options.cache)?;
     // Where learning need not run the encoder, validation need not either.
     let validated = match &inputs {
-        Inputs::Hidden(_) => Some(Inputs::new(&config, &net, &validation, options.cache)?),
+        Inputs::Hidden { .. } => Some(Inputs::new(&config, &net, &validation, options.cache)?),
         Inputs::Features { .. } => None,
     };
     let hidden = match &validated {
-        Some(Inputs::Hidden(hidden)) => Some(&hidden[..]),
+        Some(Inputs::Hidden { states, .. }) => Some(&states[..]),
         _ => None,
     };
     let bar = progress::bar((config.epochs * learner.batches_per_epoch) as u64, "training");
@@ -144,6 +144,12 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         )?;
     }
     bar.finish_and_clear();
+    let best = run.records().iter().find(|record| record.epoch == course.best_epoch);
+    if best.is_some_and(|record| record.validation.iter().any(|metrics| metrics.srcc.is_nan())) {
+        eprintln!(
+            "warning: even the best epoch scores all validation clips alike on some axis: lower the learning rates?"
+        );
+    }
     ensure!(
         course.best_epoch > 0,
         "no epoch gave a validation MSE that is a number: lower learning_rate and encoder_learning_rate"
@@ -285,7 +291,7 @@ impl<'a> Learner<'a> {
         let mut unread: Option<Unread> = None;
         for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
             let chunking = self.config.chunks.draw(rng);
-            let crops = self.crops(batch, clips, steps, rng);
+            let crops = self.crops(batch, inputs, clips, steps, rng);
             let parts = Batch { clips, crops: &crops, chunking };
             let loss = self.config.precision.scope(|| match &self.distillation {
                 Some(distillation) => distillation.loss(net, &mut self.loss, inputs, parts, rng),
@@ -338,15 +344,22 @@ impl<'a> Learner<'a> {
     }
 
     /// A random crop of each clip of a batch; where ranking counts, the clips of one family are cropped alike.
-    fn crops(&self, batch: &[usize], clips: &[Clip], steps: usize, rng: &mut Pcg64) -> Vec<Crop> {
+    fn crops(
+        &self,
+        batch: &[usize],
+        inputs: &Inputs,
+        clips: &[Clip],
+        steps: usize,
+        rng: &mut Pcg64,
+    ) -> Vec<Crop> {
         let mut crops: Vec<Crop> = Vec::with_capacity(batch.len());
         for &clip in batch {
-            let random = Crop::random(clip, clips[clip].num_steps(), steps, rng);
+            let random = inputs.random_crop(clip, clips[clip].num_steps(), steps, rng);
             let kin = crops
                 .last()
                 .filter(|last| self.config.rank_weight > 0.0 && clips[clip].is_kin(&clips[last.clip]));
-            let alike = kin.filter(|last| last.start + random.steps <= clips[clip].num_steps());
-            crops.push(Crop { start: alike.map_or(random.start, |last| last.start), ..random });
+            let alike = kin.filter(|last| last.start + last.steps <= clips[clip].num_steps());
+            crops.push(alike.map_or(random, |last| Crop { clip, ..*last }));
         }
         crops
     }
@@ -469,7 +482,7 @@ fn count_parameters(net: &AesaNet) -> [usize; 2] {
 fn validate(
     net: &AesaNet,
     clips: &[Clip],
-    hidden: Option<&[Tensor]>,
+    hidden: Option<&[Vec<Tensor>]>,
     scale: &TargetScale,
     window_steps: usize,
 ) -> (f64, [Metrics; NUM_AXES]) {

@@ -1,10 +1,10 @@
 //! What predictions are compared with: labels, the raters behind them, and domains.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use aesa::score::NUM_AXES;
-use aesa_corpus::labels::{Domain, read_ratings};
+use aesa_corpus::labels::{AXIS_COLUMNS, Domain, read_ratings};
 use aesa_corpus::manifest;
 use anyhow::{Context, Result, ensure};
 
@@ -42,6 +42,24 @@ pub fn read_labels(path: &Path) -> Result<(Vec<Label>, Raters)> {
         }
     });
     Ok((labels.collect(), raters))
+}
+
+/// Every rater's scores as the challenge's JSONL has them, by id; [`read_labels`] reads them again.
+///
+/// # Errors
+/// None for finite scores.
+pub fn raters_to_jsonl(raters: &Raters) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for (id, scores) in raters.iter().collect::<BTreeMap<_, _>>() {
+        let mut line = serde_json::Map::from_iter([("data_path".to_string(), id.as_str().into())]);
+        for (axis, column) in AXIS_COLUMNS.iter().enumerate() {
+            let of_axis: Vec<f64> = scores.iter().map(|scores| scores[axis]).collect();
+            line.insert((*column).to_string(), of_axis.into());
+        }
+        serde_json::to_writer(&mut lines, &line)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 /// Labels of a corpus's `train.csv`, `validation.csv` or `test.csv` (`split` is the name without `.csv`).

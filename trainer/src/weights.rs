@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tch::nn::VarStore;
@@ -36,15 +36,39 @@ pub fn write(path: &Path, tensors: &NamedTensors) -> Result<()> {
 /// # Errors
 /// Those of `write`, or where the folder cannot be written.
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    // Another process may be writing the same file, one of a cache for example.
-    name.push(format!(".{}.part", std::process::id()));
-    let temporary = Path::new(&name);
+    let temporary = &temporary(path);
     write(temporary)
         .and_then(|()| Ok(fs::rename(temporary, path)?))
         // Half a file on a full disk helps nobody; it may not even be there.
         .inspect_err(|_| _ = fs::remove_file(temporary))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes all files, or none: each beside its place first, then all take theirs.
+///
+/// # Errors
+/// Where one of them cannot be written; the message names it.
+pub fn replace_all(files: &[(PathBuf, &[u8])]) -> Result<()> {
+    let temporaries: Vec<PathBuf> = files.iter().map(|(path, _)| temporary(path)).collect();
+    let naming = |path: &Path| format!("cannot write {}", path.display());
+    let all = || {
+        for ((path, bytes), temporary) in files.iter().zip(&temporaries) {
+            fs::write(temporary, bytes).with_context(|| naming(path))?;
+        }
+        for ((path, _), temporary) in files.iter().zip(&temporaries) {
+            fs::rename(temporary, path).with_context(|| naming(path))?;
+        }
+        Ok(())
+    };
+    all().inspect_err(|_| temporaries.iter().for_each(|temporary| _ = fs::remove_file(temporary)))
+}
+
+/// Where a file is written before it takes its place.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    // Another process may be writing the same file, one of a cache for example.
+    name.push(format!(".{}.part", std::process::id()));
+    name.into()
 }
 
 /// All parameters of a network, copied to main memory.

@@ -8,7 +8,7 @@ use aesa_trainer::bootstrap::Bootstrap;
 use aesa_trainer::ceiling::{Raters, Splits};
 use aesa_trainer::config::DeviceName;
 use aesa_trainer::dataset::Clip;
-use aesa_trainer::evaluate::{LadderReport, Model, score_clips, score_ladders, score_split};
+use aesa_trainer::evaluate::{Ladders, Model, score_clips, score_ladders, score_split};
 use aesa_trainer::listing::Listing;
 use aesa_trainer::predictions::{self, Predictions};
 use aesa_trainer::report::{Report, Scored};
@@ -52,7 +52,8 @@ Files in --out DIR (for a run folder: eval-SPLIT in it, unless --out names anoth
   table2.md, table2.csv     axis x metric
   metrics.json, metrics.csv every metric, interval and ceiling of every domain, axis and level
   scatter.svg               predictions over labels, one panel per axis
-  predictions.csv           each clip's scores, labels, system and domain
+  predictions.csv           each clip's scores, labels, system and domain; of ladders, each step's scores
+  raters.jsonl              every rater's scores, where the labels hold them: --raters for the same ceiling again
 A run folder also gets eval-SPLIT.json, eval-SPLIT.csv and predictions-SPLIT.csv, for scripts. For tables, SPLIT is
 the name of the first one without its ending. In chunks, it is followed by -chunkN, and by -leftM where
 --chunk-left-steps is given. metrics.json and predictions.csv hold the policy.
@@ -65,7 +66,7 @@ Intervals: systems are drawn with replacement, as many as there are, with all th
 name no system are drawn one by one. A resample in which a metric is undefined does not count for it.")]
 #[command(group(clap::ArgGroup::new("clips").args(["corpus", "table"])))]
 pub(crate) struct Arguments {
-    /// Run folder, or an exported model.onnx
+    /// Run folder, or an exported model.onnx or model.aesa
     #[arg(
         long,
         value_name = "MODEL",
@@ -179,9 +180,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bail!("ladders have no labels: give --model and --corpus");
         };
         let out = arguments.out.as_deref();
-        let reports = score_ladders(&load(arguments, model)?, corpus)?;
-        let files = [(json, out.map(|o| o.join("metrics.json"))), (csv, out.map(|o| o.join("metrics.csv")))];
-        return save_ladders(&reports, &files.map(|(a, b)| [a, b].into_iter().flatten().collect::<Vec<_>>()));
+        let ladders = score_ladders(&load(arguments, model)?, corpus)?;
+        let predictions = in_run(format!("predictions-{files}.csv"));
+        let name = |file: &str| out.map(|o| o.join(file));
+        let files = [
+            (json, name("metrics.json")),
+            (csv, name("metrics.csv")),
+            (predictions, name("predictions.csv")),
+        ];
+        return save_ladders(&ladders, &files.map(|(a, b)| [a, b].into_iter().flatten().collect::<Vec<_>>()));
     }
     let out = arguments.out.clone().or_else(|| in_run(format!("eval-{files}")));
     let compared = compare(arguments, out.as_deref())?;
@@ -194,7 +201,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let predictions =
         arguments.save_predictions.clone().or_else(|| in_run(format!("predictions-{files}.csv")));
     let single = [(json, "metrics.json"), (csv, "metrics.csv"), (predictions, "predictions.csv")];
-    save(&compared.clips, &report, out.as_deref(), &single)
+    save(&compared, &report, out.as_deref(), &single)
 }
 
 impl Arguments {
@@ -257,6 +264,11 @@ fn compare(arguments: &Arguments, out: Option<&Path>) -> Result<Compared> {
     if let Some(domains) = &arguments.domains {
         truth::assign_domains(&mut clips, domains)?;
     }
+    let is_outside = |clip: &&Scored| clip.prediction.iter().any(|score| !(0.0..=10.0).contains(score));
+    let num_outside = clips.iter().filter(is_outside).count();
+    if num_outside > 0 {
+        eprintln!("note: {num_outside} of {} clips have scores outside 0 to 10", clips.len());
+    }
     Ok(Compared { description, clips, raters: asked.unwrap_or(raters), policy })
 }
 
@@ -309,15 +321,16 @@ fn report(arguments: &Arguments, compared: &Compared) -> Result<Report> {
     Ok(report)
 }
 
-/// Writes the folder `out` and the single files, all made before the first is written.
+/// Writes the folder `out` and the single files: all of them, or none.
 fn save(
-    clips: &[Scored],
+    compared: &Compared,
     report: &Report,
     out: Option<&Path>,
     single: &[(Option<PathBuf>, &str)],
 ) -> Result<()> {
+    let Compared { clips, raters, .. } = compared;
     let (domains, metrics) = (tables::domains(report), tables::metrics(report));
-    let files = [
+    let mut files = vec![
         ("table1.md", domains.markdown().into_bytes()),
         ("table1.csv", domains.csv()?),
         ("table2.md", metrics.markdown().into_bytes()),
@@ -327,20 +340,19 @@ fn save(
         ("scatter.svg", scatter::svg(clips, report)?.into_bytes()),
         ("predictions.csv", predictions::to_csv(clips, report.policy.as_deref())?),
     ];
-    if let Some(out) = out {
-        fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-        files.iter().try_for_each(|(name, bytes)| write(&out.join(name), bytes))?;
+    if report.raters.is_some() {
+        files.push(("raters.jsonl", truth::raters_to_jsonl(raters)?));
     }
-    for (path, name) in single {
-        let bytes = files.iter().find(|(of, _)| of == name).map(|(_, bytes)| bytes);
-        if let (Some(path), Some(bytes)) = (path, bytes) {
-            write(path, bytes)?;
-        }
-    }
-    Ok(())
+    let in_out = out.map(|out| files.iter().map(|(name, bytes)| (out.join(name), &bytes[..])));
+    let alone = single.iter().filter_map(|(path, name)| {
+        let (_, bytes) = files.iter().find(|(of, _)| of == name)?;
+        Some((path.clone()?, &bytes[..]))
+    });
+    write(&in_out.into_iter().flatten().chain(alone).collect::<Vec<_>>())
 }
 
-fn save_ladders(reports: &[LadderReport], [json, csv]: &[Vec<PathBuf>; 2]) -> Result<()> {
+/// Prints what the ladders say, and writes it and each step's scores.
+fn save_ladders(ladders: &Ladders, [json, csv, predictions]: &[Vec<PathBuf>; 3]) -> Result<()> {
     /// One step of a ladder.
     #[derive(Serialize)]
     struct Row<'a> {
@@ -351,7 +363,7 @@ fn save_ladders(reports: &[LadderReport], [json, csv]: &[Vec<PathBuf>; 2]) -> Re
         share_falling: Option<f64>,
     }
     let mut rows = csv::Writer::from_writer(Vec::new());
-    for report in reports {
+    for report in &ladders.reports {
         println!(
             "{}: PQ falls at every step in {:.1} % of {} clips",
             report.ladder,
@@ -365,18 +377,31 @@ fn save_ladders(reports: &[LadderReport], [json, csv]: &[Vec<PathBuf>; 2]) -> Re
             rows.serialize(Row { ladder: &report.ladder, step, value, mean_pq, share_falling })?;
         }
     }
-    let text = serde_json::to_string_pretty(reports)? + "\n";
-    json.iter().try_for_each(|path| write(path, text.as_bytes()))?;
-    let rows = rows.into_inner()?;
-    csv.iter().try_for_each(|path| write(path, &rows))
+    let text = serde_json::to_string_pretty(&ladders.reports)? + "\n";
+    let (rows, scores) = (rows.into_inner()?, ladder_scores(ladders)?);
+    let kinds = [(json, text.as_bytes()), (csv, &rows[..]), (predictions, &scores[..])];
+    let files = kinds.iter().flat_map(|(paths, bytes)| paths.iter().map(|path| (path.clone(), *bytes)));
+    write(&files.collect::<Vec<_>>())
 }
 
-/// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
+/// One row for each degraded clip: ladder, clip, step, value and its scores.
+fn ladder_scores(ladders: &Ladders) -> Result<Vec<u8>> {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record(["ladder", "clip", "step", "value", "PQ", "PC", "CE", "CU"])?;
+    for (row, scores) in ladders.rows.iter().zip(&ladders.scores) {
+        let numbers =
+            [row.step as f64, row.value].into_iter().chain(*scores).map(|number| number.to_string());
+        rows.write_record([row.ladder.clone(), row.clip.clone()].into_iter().chain(numbers))?;
+    }
+    Ok(rows.into_inner()?)
+}
+
+/// Writes all files, whole, or none.
+fn write(files: &[(PathBuf, &[u8])]) -> Result<()> {
+    for folder in files.iter().filter_map(|(path, _)| path.parent()) {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    weights::replace(path, |temporary| Ok(fs::write(temporary, bytes)?))
+    weights::replace_all(files)
 }
 
 fn file_name(path: &Path) -> String {

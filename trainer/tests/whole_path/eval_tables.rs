@@ -95,6 +95,11 @@ fn every_raters_table_has_its_ceiling_and_its_missing_clips() {
     assert!(report["raters"].is_object(), "{report}");
     assert!(fs::read_to_string(path("out/table2.md")).unwrap().contains("raters"));
 
+    // The ceiling, too, comes again from what is there.
+    let (scores, raters, again) = (path("out/predictions.csv"), path("out/raters.jsonl"), path("again"));
+    succeed(&["eval", "--predictions", &scores, "--raters", &raters, "--out", &again]);
+    assert_eq!(read_json(&folder.path().join("again/metrics.json"))["raters"], report["raters"]);
+
     fs::remove_file(path("test3.wav")).unwrap();
     let error = fail(&measure);
     assert!(error.contains("1 of 16 clips are missing or cannot be read"), "{error}");

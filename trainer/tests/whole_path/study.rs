@@ -48,7 +48,7 @@ fn a_study_compares_seed_by_seed_and_goes_on() {
         (["--set", "epochs=3"], "holds another study"),
         (["--set", "freeze_encoder=false"], "freeze_encoder = true"),
         (["--set", "patience=1"], "patience = 0"),
-        (["--set", "gain_db=3"], "gain_db, filter_db, mel_shift, time_mask and mel_mask are 0"),
+        (["--set", "gain_db=3"], "time_mask, mel_mask, gain_db, filter_db and mel_shift to 0"),
     ] {
         let other = path("other");
         let place = if expected.contains("another") { vec![] } else { vec!["--out", other.as_str()] };
