@@ -51,6 +51,7 @@ mod linear;
 mod position;
 #[rustfmt::skip]
 mod block;
+mod attention;
 mod cache;
 mod int8_head;
 #[rustfmt::skip]
