@@ -166,6 +166,13 @@ impl Caches<'_> {
     pub(crate) fn get(&mut self, i: usize, is_half: bool, kernels: &'static Kernels) -> Cache<'_> {
         Cache::new(&mut self.memory[i * self.each..(i + 1) * self.each], is_half, kernels)
     }
+
+    /// All `N` of them.
+    #[cfg(feature = "threads")]
+    pub(crate) fn all<const N: usize>(&mut self, is_half: bool, kernels: &'static Kernels) -> [Cache<'_>; N] {
+        let mut memory = &mut *self.memory;
+        core::array::from_fn(|_| Cache::new(take(&mut memory, self.each), is_half, kernels))
+    }
 }
 
 /// What means nothing after a chunk.
