@@ -43,7 +43,7 @@ pub enum LoadError {
     #[cfg(feature = "threads")]
     Threads(ThreadsError),
     /// Several threads were asked for, and tract, which runs the model, takes one.
-    #[cfg(all(feature = "threads", feature = "tract"))]
+    #[cfg(feature = "threads")]
     OneThread,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for LoadError {
             Self::Unsupported => f.write_str("not a model.aesa; this build has no support for other models"),
             #[cfg(feature = "threads")]
             Self::Threads(error) => error.fmt(f),
-            #[cfg(all(feature = "threads", feature = "tract"))]
+            #[cfg(feature = "threads")]
             Self::OneThread => {
                 f.write_str("a model in ONNX is scored on one thread; a model.aesa takes more")
             }
@@ -82,7 +82,7 @@ impl Error for LoadError {
             Self::Unsupported => None,
             #[cfg(feature = "threads")]
             Self::Threads(error) => Some(error),
-            #[cfg(all(feature = "threads", feature = "tract"))]
+            #[cfg(feature = "threads")]
             Self::OneThread => None,
         }
     }
