@@ -11,7 +11,7 @@ Runtimes, each a process of its own that is asked for one window at a time, all 
   onnxruntime int8          after its own dynamic quantisation (per channel), all graph optimisations
   rten f32, rten int8       the same two files
 
-Weights are random: they change no time. aesa scores a window on one thread; with --threads 2 and more its lines are left out.
+Weights are random: they change no time. tract scores a window on one thread; with --threads 2 and more its line is left out.
 Prints medians, ratios to onnxruntime of the same kind, both of the clock's time and of the time on a processor (which a busy machine changes less), time until the model was open and until the first window was scored, peak memory, and how far the scores are
 from onnxruntime's in f32. Needs Rust and Python's venv; fetches onnxruntime into target/peers.
 """
@@ -154,15 +154,16 @@ def commands(folder, threads):
         "native f32": rust("aesa", "f32.aesa"),
         "native int8": rust("aesa", "int8.aesa"),
         "native int8 attention": rust("aesa", "int8-attention.aesa"),
-        "tract f32": rust("aesa", "f32.onnx"),
     }
+    if threads == 1:
+        own["tract f32"] = rust("aesa", "f32.onnx")
     others = {
         "onnxruntime f32": ort("f32.onnx"),
         "onnxruntime int8": ort("ort-int8.onnx"),
         "rten f32": rust("rten", "rten-f32.onnx"),
         "rten int8": rust("rten", "ort-int8.onnx"),
     }
-    return {**(own if threads == 1 else {}), **others}
+    return {**own, **others}
 
 
 def machine():

@@ -56,8 +56,7 @@ fn main() -> Result<()> {
     match Command::parse() {
         Command::Make { size, clip, folder } => make(size, &clip, &folder),
         Command::Run { runtime: Runtime::Aesa, model, features, threads } => {
-            ensure!(threads == 1, "aesa scores a window on one thread");
-            run_aesa(&model, &read_features(&features)?)
+            run_aesa(&model, &read_features(&features)?, threads)
         }
         Command::Run { runtime: Runtime::Rten, model, features, threads } => {
             ensure!(
@@ -98,9 +97,9 @@ fn read_features(path: &Path) -> Result<Vec<f32>> {
     Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
-fn run_aesa(path: &Path, features: &[f32]) -> Result<()> {
+fn run_aesa(path: &Path, features: &[f32], threads: usize) -> Result<()> {
     let start = Instant::now();
-    let model = Model::open(path)?;
+    let model = Model::open(path)?.with_threads(threads)?;
     let mut session = model.session();
     let mut scores = vec![Scores::default(); NUM_STEPS];
     serve(start, |run| -> Result<Vec<f32>> {

@@ -44,9 +44,14 @@ pub(crate) struct ScoreArgs {
     /// Draw the frame scores over the spectrogram: an SVG file, or for several clips a folder of them.
     #[arg(long, value_name = "PATH")]
     plot: Option<PathBuf>,
-    /// Clips to score at the same time; any number gives the same scores [default: one per processor].
+    /// Clips to score at the same time, each on a thread of its own; any number gives the same scores [default: one per processor, less
+    /// what --threads adds].
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Threads for one window or chunk of a model.aesa: the clip's own, and N - 1 more that help all clips in turns; any number gives the
+    /// same scores. For one clip, or a few, and a large model; for many clips -j alone is faster.
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
     /// Write to a file, whole or not at all, instead of to standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -60,10 +65,13 @@ const EXAMPLES: &str = "Examples:
   aesa score --format csv -o all.csv music/   every audio file in a folder and below
   aesa score --frames --format json talk.wav  a score for each 160 ms
   aesa score --plot talk.svg talk.wav         the scores over time, drawn over the spectrogram
+  aesa score -j 1 --threads 4 --model large.aesa talk.wav   one clip at a time, four threads for it
   aesa score list.jsonl > scores.jsonl        a manifest; one line of CE, CU, PC, PQ per line of it
 
 A manifest has one JSON object per line: {\"path\": \"a.wav\", \"start_time\": 0, \"end_time\": 5.5}, times in seconds and
 optional, relative paths from the manifest's folder or else from the current one.
+
+-j M and --threads N together take M + N - 1 threads.
 
 Scores are 0 to 10: PQ production quality, PC production complexity, CE content enjoyment, CU content usefulness.
 Files are read and scored as a stream, so their length does not matter. The shortest clip is 0.175 s.
@@ -76,6 +84,8 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
     let inputs = inputs::expand(&args.inputs)?;
     let plots = plot_paths(args.plot.as_deref(), &inputs)?;
     let model = model::load(args.model.as_deref())?;
+    let threads = args.threads.get();
+    let model = model.with_threads(threads).with_context(|| format!("--threads {threads}"))?;
     let provenance = Provenance::new(&model);
     let format = args.format();
     let mut file = args.output.as_deref().map(AtomicFile::create).transpose()?;
@@ -112,7 +122,9 @@ impl ScoreArgs {
     }
 
     fn num_jobs(&self) -> usize {
-        self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+        let num_helpers = self.threads.get() - 1;
+        let for_clips = |processors: NonZeroUsize| processors.get().saturating_sub(num_helpers).max(1);
+        self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, for_clips), NonZeroUsize::get)
     }
 }
 

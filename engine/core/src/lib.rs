@@ -74,6 +74,7 @@
 //!
 //! # Features
 //! - `std` (default): resampling of any rate. Changes no other result.
+//! - `threads`: `native::Threads`, several threads for each window or chunk of the native engine. Changes no result.
 //! - `alloc`: [`Scorer`] and model metadata; only 16 kHz is accepted.
 //! - neither: audio formats, log-mel features and pooling, in constant memory without a heap.
 #![no_std]

@@ -137,6 +137,16 @@ impl<'a> MatrixMut<'a> {
         MatrixMut { data, rows: range.len(), cols, stride }
     }
 
+    /// All rows in blocks of `count`, one after another; the last may have fewer.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    pub fn row_blocks_mut(&mut self, count: usize) -> impl Iterator<Item = MatrixMut<'_>> + Send {
+        let (rows, cols, stride) = (self.rows, self.cols, self.stride);
+        let blocks = self.data.chunks_mut(count * stride).zip((0..rows).step_by(count));
+        blocks.map(move |(data, first)| MatrixMut { data, rows: count.min(rows - first), cols, stride })
+    }
+
     /// Some of the columns.
     ///
     /// # Panics
@@ -169,5 +179,27 @@ mod tests {
         let mut whole = MatrixMut::new(&mut data, 5);
         whole.rows_mut(3..4).columns_mut(4..5).row_mut(0)[0] = -1.0;
         assert_eq!(data[19], -1.0);
+    }
+
+    #[test]
+    fn blocks_hold_each_row_once() {
+        for (rows, count, expected) in [(4, 2, 2), (4, 3, 2), (4, 4, 1), (4, 9, 1), (1, 1, 1), (0, 3, 0)] {
+            // The last row ends before the memory of a whole one does, and what follows is none of the matrix's.
+            let mut data = [0.0; 5 * 6];
+            let mut whole = MatrixMut::new(&mut data, 6);
+            let mut part = whole.rows_mut(0..rows);
+            let mut part = part.columns_mut(1..3);
+            let mut first = 0;
+            for mut block in part.row_blocks_mut(count) {
+                assert_eq!((block.num_rows(), block.num_cols()), (count.min(rows - first), 2));
+                (0..block.num_rows()).for_each(|i| block.row_mut(i).fill((1 + first + i) as f32));
+                first += block.num_rows();
+            }
+            assert_eq!((first, rows.div_ceil(count)), (rows, expected));
+            for (i, row) in data.chunks_exact(6).enumerate() {
+                let own = if i < rows { (1 + i) as f32 } else { 0.0 };
+                assert_eq!(row, [0.0, own, own, 0.0, 0.0, 0.0], "{rows} {count}");
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use aesa::ModelInfoError;
 use aesa::native::ModelError;
+#[cfg(feature = "threads")]
+use aesa::native::ThreadsError;
 #[cfg(feature = "tract")]
 use aesa_tract::TractError;
 
@@ -37,6 +39,12 @@ pub enum LoadError {
     Tract(TractError),
     /// The bytes are no `model.aesa`, and nothing else runs here: the feature `tract` is off.
     Unsupported,
+    /// As many threads as were asked for are not to be had.
+    #[cfg(feature = "threads")]
+    Threads(ThreadsError),
+    /// Several threads were asked for, and tract, which runs the model, takes one.
+    #[cfg(feature = "threads")]
+    OneThread,
 }
 
 impl fmt::Display for LoadError {
@@ -52,6 +60,12 @@ impl fmt::Display for LoadError {
             #[cfg(feature = "tract")]
             Self::Tract(error) => error.fmt(f),
             Self::Unsupported => f.write_str("not a model.aesa; this build has no support for other models"),
+            #[cfg(feature = "threads")]
+            Self::Threads(error) => error.fmt(f),
+            #[cfg(feature = "threads")]
+            Self::OneThread => {
+                f.write_str("a model in ONNX is scored on one thread; a model.aesa takes more")
+            }
         }
     }
 }
@@ -66,6 +80,10 @@ impl Error for LoadError {
             #[cfg(feature = "tract")]
             Self::Tract(error) => Some(error),
             Self::Unsupported => None,
+            #[cfg(feature = "threads")]
+            Self::Threads(error) => Some(error),
+            #[cfg(feature = "threads")]
+            Self::OneThread => None,
         }
     }
 }

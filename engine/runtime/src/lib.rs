@@ -26,6 +26,7 @@
 //!
 //! # Features
 //! - `tract` (default): models in ONNX.
+//! - `threads`: `Model::with_threads`, several threads for each window or chunk of a `model.aesa`.
 //! - `starter`: [`Model::starter`], 0.8 MB of weights inside the program.
 #![forbid(unsafe_code)]
 

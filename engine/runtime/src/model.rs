@@ -8,6 +8,8 @@ use std::path::Path;
 
 #[cfg(feature = "tract")]
 use aesa::encoder::Either;
+#[cfg(feature = "threads")]
+use aesa::native::Threads;
 use aesa::native::{self, AlignedBytes, format::MAGIC};
 use aesa::{ModelInfo, Network};
 #[cfg(feature = "tract")]
@@ -25,6 +27,8 @@ enum Kind {
     Native {
         model: OwnedModel,
         info: ModelInfo,
+        #[cfg(feature = "threads")]
+        threads: Option<Threads>,
     },
 }
 
@@ -109,7 +113,12 @@ impl Model {
         let model = OwnedModel::try_new(bytes, |bytes| native::Model::from_bytes(bytes))
             .map_err(LoadError::Native)?;
         let info = model.borrow_dependent().info().map_err(LoadError::Info)?;
-        Ok(Self(Kind::Native { model, info }))
+        Ok(Self(Kind::Native {
+            model,
+            info,
+            #[cfg(feature = "threads")]
+            threads: None,
+        }))
     }
 
     #[cfg(feature = "tract")]
@@ -120,6 +129,26 @@ impl Model {
     #[cfg(not(feature = "tract"))]
     fn other(_: &[u8]) -> Result<Self, LoadError> {
         Err(LoadError::Unsupported)
+    }
+
+    /// The same model, whose windows and chunks are computed by `count` threads from now on: the one that asks for scores, and
+    /// helpers in one pool, which all sessions of this model share. 1 unless set; no number changes a score.
+    ///
+    /// # Errors
+    /// [`LoadError::Threads`] for 0 threads, or more than the system starts; [`LoadError::OneThread`] for more than 1 where tract runs the
+    /// model.
+    #[cfg(feature = "threads")]
+    pub fn with_threads(self, count: usize) -> Result<Self, LoadError> {
+        let started = Threads::new(count).map_err(LoadError::Threads)?;
+        match self.0 {
+            #[cfg(feature = "tract")]
+            Kind::Tract(_) if count > 1 => Err(LoadError::OneThread),
+            #[cfg(feature = "tract")]
+            Kind::Tract(_) => Ok(self),
+            Kind::Native { model, info, .. } => {
+                Ok(Self(Kind::Native { model, info, threads: Some(started) }))
+            }
+        }
     }
 
     /// What the file says of itself.
@@ -142,11 +171,22 @@ impl Model {
 
     /// What a [`Scorer`](aesa::Scorer) needs; sessions share the weights.
     pub fn session(&self) -> Session<'_> {
-        match self.engine() {
+        match &self.0 {
             #[cfg(feature = "tract")]
-            Engine::Tract(model) => Session::A(model.session()),
-            Engine::Native(model) => {
-                let session = model.session().expect("the metadata were read when the model was");
+            Kind::Tract(model) => Session::A(model.session()),
+            Kind::Native {
+                model,
+                #[cfg(feature = "threads")]
+                threads,
+                ..
+            } => {
+                let session = model.borrow_dependent().session();
+                let session = session.expect("the metadata were read when the model was");
+                #[cfg(feature = "threads")]
+                let session = match threads {
+                    Some(threads) => session.with_threads(threads),
+                    None => session,
+                };
                 #[cfg(feature = "tract")]
                 let session = Session::B(session);
                 session

@@ -88,6 +88,37 @@ fn what_is_no_model_is_named() {
     assert!(matches!(Model::from_bytes(b"a text"), Err(LoadError::Unsupported)));
 }
 
+#[cfg(feature = "threads")]
+#[test]
+fn threads_change_no_score_and_are_refused_where_there_are_none() {
+    use aesa::native::ThreadsError;
+
+    let score = |model: Model| {
+        let mut scorer = ModelScorer::new(Arc::new(model), SPEC).unwrap();
+        scorer.accept(&noise(200_000)).unwrap();
+        (scorer.finish().unwrap(), core::iter::from_fn(|| scorer.next_frame()).collect::<Vec<_>>())
+    };
+    // The starter's sizes: a window of them is worth several threads.
+    let config = ModelConfig::starter();
+    let tensors = random_tensors(&config, 3).unwrap();
+    let file = write_aesa(&config, &tensors, &tiny_info(), Storage::Int8).unwrap();
+    let open = || Model::from_bytes(&file).unwrap();
+    let alone = score(open());
+    for count in [1, 2, 5] {
+        assert_eq!(score(open().with_threads(count).unwrap()), alone, "{count}");
+    }
+    let error = open().with_threads(0).unwrap_err();
+    assert!(matches!(error, LoadError::Threads(ThreadsError::Zero)), "{error}");
+    #[cfg(feature = "tract")]
+    {
+        let onnx =
+            || Model::from_bytes(&aesa_export::write_onnx(&config, &tensors, &tiny_info()).unwrap()).unwrap();
+        let error = onnx().with_threads(2).unwrap_err();
+        assert!(matches!(error, LoadError::OneThread) && error.to_string().contains("one thread"), "{error}");
+        assert_eq!(onnx().with_threads(1).unwrap().engine().name(), "tract");
+    }
+}
+
 #[cfg(feature = "starter")]
 #[test]
 fn the_starter_model_is_in_the_program() {

@@ -1,6 +1,6 @@
 //! Once there is a stream, the native engine asks for no memory, and neither does loading a model.
 
-use aesa::native::{AlignedBytes, Model};
+use aesa::native::{AlignedBytes, Model, Threads};
 use aesa::{AudioSpec, ModelInfo, Policy, Scorer};
 use aesa_export::{ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
 use allocation_counter::measure;
@@ -34,6 +34,26 @@ fn chunks_allocate_nothing() {
             }
         }
     }
+}
+
+/// Where threads share a chunk, it asks for what hands the work out, not for scratch.
+#[test]
+fn shared_chunks_allocate_little() {
+    let (config, frames) = (ModelConfig::tiny(), vec![0.25; 62 * 16 * 128]);
+    let tensors = random_tensors(&config, 1).unwrap();
+    let bytes = write_aesa(&config, &tensors, &tiny_info(), Storage::Int8).unwrap();
+    let bytes = AlignedBytes::from(bytes.as_slice());
+    let model = Model::from_bytes(&bytes).unwrap();
+    let mut stream = model.stream().with_threads(&Threads::new(3).unwrap().with_least_work(0));
+    let mut num_steps = 0;
+    stream.push(&frames, |_| num_steps += 1).unwrap();
+    for _ in 0..10 {
+        let allocated = measure(|| stream.push(&frames, |_| num_steps += 1).unwrap());
+        println!("{allocated:?}");
+        // Scratch would be far more: a window's ffn alone takes 62 KiB.
+        assert!(allocated.count_total > 0 && allocated.bytes_max < 16 << 10, "{allocated:?}");
+    }
+    assert_eq!(num_steps, 11 * 62);
 }
 
 /// Frames and allocations of half a minute of audio with a gap, once the scorer is there.

@@ -94,6 +94,41 @@ fn threads_share_a_native_model_and_change_nothing() {
 }
 
 #[test]
+fn threads_for_one_clip_change_nothing() {
+    let place = place();
+    // The starter's sizes: a window of them is worth several threads.
+    let config = ModelConfig::starter();
+    let tensors = random_tensors(&config, 1).unwrap();
+    let bytes = write_aesa(&config, &tensors, &tiny_info(), Storage::Int8).unwrap();
+    fs::write(place.path("wide.aesa"), bytes).unwrap();
+    place.wav("clips/a.wav", 21 * RATE_HZ as usize, 3);
+    place.wav("clips/b.wav", 9 * RATE_HZ as usize, 4);
+    for model in ["wide.aesa", "chunked.aesa"] {
+        let scores = |arguments: &[&str]| {
+            let output =
+                score(&place, model, &[&["--format", "json", "--frames", "clips"], arguments].concat());
+            assert_code(&output, 0);
+            output.stdout
+        };
+        let alone = scores(&["--threads", "1"]);
+        assert_eq!(scores(&[]), alone);
+        for arguments in
+            [&["--threads", "2"][..], &["--threads", "2", "-j", "1"], &["--threads", "3", "-j", "2"]]
+        {
+            assert_eq!(scores(arguments), alone, "{model} {arguments:?}");
+        }
+    }
+    for (model, threads, reason) in
+        [("wide.aesa", "0", "0"), ("tiny.onnx", "2", "--threads 2: a model in ONNX is scored on one thread")]
+    {
+        let output = score(&place, model, &["--threads", threads, "clips"]);
+        assert_code(&output, 2);
+        assert!(stdout(&output).is_empty() && stderr(&output).contains(reason), "{}", stderr(&output));
+    }
+    assert_code(&score(&place, "tiny.onnx", &["--threads", "1", "clips"]), 0);
+}
+
+#[test]
 fn a_windowed_file_scores_as_its_onnx() {
     let place = place();
     place.wav("a.wav", 25 * RATE_HZ as usize, 3);

@@ -58,7 +58,8 @@ impl<'a> Branch<'a> {
         for head in 0..heads {
             // Rows of one number per token: the head's keys, dimension by dimension, then its values. A slot of the
             // cache holds these rows head by head.
-            let (keys, values) = (&mut scratch.keys[..dim * num_keys], &mut scratch.values[..num_keys]);
+            let (keys, rest) = scratch.head.split_at_mut(dim * num_keys);
+            let values = &mut rest[..num_keys];
             let rows = keys.chunks_exact_mut(num_keys).chain(core::iter::once(&mut *values));
             for (d, row) in rows.enumerate() {
                 let place = |slot: usize| ((slot * heads + head) * (dim + 1) + d) * ring.slot_tokens;
@@ -77,6 +78,11 @@ impl<'a> Branch<'a> {
             let queries = query_key.columns(head * dim..(head + 1) * dim);
             self.kernels.attend_to_numbers(queries, &keys, values, logits, scratch.scores);
         }
+    }
+
+    /// Numbers that a head's keys and values take while they are used.
+    pub(crate) fn head_len(shape: &Shape) -> usize {
+        (shape.branch_head_dim() + 1) * shape.max_keys()
     }
 
     /// Numbers of `wide` that [`forward`](Self::forward) needs for `num_tokens`.

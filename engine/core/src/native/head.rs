@@ -20,10 +20,10 @@ use crate::score::{NUM_AXES, Scores};
 pub(crate) struct Head<'a> {
     layer_norms: heapless::Vec<Norm<'a>, MAX_LAYERS>,
     layer_shares: &'a [f32],
-    adapter: Linear<'a>,
-    blstm: heapless::Vec<Blstm<'a>, MAX_LSTM_LAYERS>,
+    pub(crate) adapter: Linear<'a>,
+    pub(crate) blstm: heapless::Vec<Blstm<'a>, MAX_LSTM_LAYERS>,
     shared: Linear<'a>,
-    branches: [Branch<'a>; NUM_AXES],
+    pub(crate) branches: [Branch<'a>; NUM_AXES],
 }
 
 impl<'a> Head<'a> {
@@ -65,7 +65,7 @@ impl<'a> Head<'a> {
         past: HeadPast<'_, '_>,
         mut wide: &mut [f32],
         parts: &mut Parts<'_>,
-        mut on_step: impl FnMut(Scores),
+        on_step: impl FnMut(Scores),
     ) {
         let num_tokens = sum.num_rows();
         let [x, y, shared, logits, stages] = head_parts(shape, num_tokens).map(|count| take(&mut wide, count));
@@ -73,24 +73,34 @@ impl<'a> Head<'a> {
         self.adapter.forward(sum, &mut x, parts.quantised);
         let mut y = MatrixMut::new(y, 2 * shape.cells).reshaped(num_tokens, 2 * shape.cells);
         for (layer, state) in self.blstm.iter().zip(past.lstm.chunks_exact_mut(2 * shape.cells)) {
-            layer.forward(&x, &mut y, state, stages, parts.quantised);
+            layer.forward(x.view(), &mut y, state, stages, parts.quantised);
             // The next output goes where the input was.
             core::mem::swap(&mut x, &mut y);
             y = y.reshaped(num_tokens, 2 * shape.cells);
         }
         let mut shared = MatrixMut::new(shared, shape.shared);
-        self.shared.forward(x.view(), &mut shared, parts.quantised);
-        (0..num_tokens).for_each(|i| shared.row_mut(i).iter_mut().for_each(|v| *v = v.max(0.0)));
+        self.share(x.view(), &mut shared, parts.quantised);
         for (axis, (branch, logits)) in self.branches.iter().zip(logits.chunks_exact_mut(num_tokens)).enumerate() {
             let cache = past.caches.get(axis, shape.half_cache, branch.kernels);
             branch.forward(shape, shared.view(), logits, &mut Past { cache, ring: past.ring }, stages, parts);
         }
-        for step in 0..num_tokens / TOKENS_PER_STEP {
-            on_step(Scores(core::array::from_fn(|axis| {
-                let tokens = &logits[axis * num_tokens + step * TOKENS_PER_STEP..][..TOKENS_PER_STEP];
-                tokens.iter().map(|logit| sigmoid(*logit)).sum::<f32>() * (10.0 / TOKENS_PER_STEP as f32)
-            })));
-        }
+        tell(logits, num_tokens, on_step);
+    }
+
+    /// The layer that all branches share, of some rows.
+    pub(crate) fn share(&self, x: Matrix<'_>, shared: &mut MatrixMut<'_>, quantised: &mut [i16]) {
+        self.shared.forward(x, shared, quantised);
+        (0..x.num_rows()).for_each(|i| shared.row_mut(i).iter_mut().for_each(|v| *v = v.max(0.0)));
+    }
+}
+
+/// Hands the steps' scores from logits `[axes, num_tokens]` to `on_step`.
+pub(crate) fn tell(logits: &[f32], num_tokens: usize, mut on_step: impl FnMut(Scores)) {
+    for step in 0..num_tokens / TOKENS_PER_STEP {
+        on_step(Scores(core::array::from_fn(|axis| {
+            let tokens = &logits[axis * num_tokens + step * TOKENS_PER_STEP..][..TOKENS_PER_STEP];
+            tokens.iter().map(|logit| sigmoid(*logit)).sum::<f32>() * (10.0 / TOKENS_PER_STEP as f32)
+        })));
     }
 }
 

@@ -14,21 +14,30 @@ pub(crate) struct Int8Head<'a> {
 }
 
 impl<'a> Int8Head<'a> {
-    /// Quantises the same in f32. `memory` is of [`memory_len`](Self::memory_len), `row` holds the longer of the rows.
+    /// Quantises the same in f32 into `memory`, of [`memory_len`](Self::memory_len); `row` holds the longer of the rows.
     pub(crate) fn quantise(
         kernels: &Kernels,
         [keys, values]: [&[f32]; 2],
         head_dim: usize,
-        mut memory: &'a mut [f32],
+        mut memory: &mut [f32],
         row: &mut [i16],
-    ) -> Self {
+    ) {
         let num_keys = keys.len() / head_dim;
         let [key_scales, value_scales] = [num_keys, head_dim].map(|count| take(&mut memory, count));
-        let (key_data, rest) = bytemuck::cast_slice_mut(memory).split_at_mut(keys.len());
-        let value_data = &mut rest[..values.len()];
+        let (key_data, value_data) = bytemuck::cast_slice_mut(memory).split_at_mut(keys.len());
+        quantise_rows(kernels, keys, &mut row[..head_dim], key_data, key_scales);
+        quantise_rows(kernels, values, &mut row[..num_keys], value_data, value_scales);
+    }
+
+    /// What [`quantise`](Self::quantise) left in `memory`.
+    pub(crate) fn in_memory(memory: &'a [f32], num_keys: usize, head_dim: usize) -> Self {
+        let (scales, data) = memory.split_at(num_keys + head_dim);
+        let (key_scales, value_scales) = scales.split_at(num_keys);
+        let (key_data, rest) = bytemuck::cast_slice(data).split_at(num_keys * head_dim);
+        let value_data = &rest[..num_keys * head_dim];
         Self {
-            keys: quantise_rows(kernels, keys, &mut row[..head_dim], key_data, key_scales),
-            values: quantise_rows(kernels, values, &mut row[..num_keys], value_data, value_scales),
+            keys: Int8Weights::new(key_data, key_scales, head_dim),
+            values: Int8Weights::new(value_data, value_scales, num_keys),
         }
     }
 
@@ -40,18 +49,11 @@ impl<'a> Int8Head<'a> {
 }
 
 /// `data` and `scales` become the rows of `exact`, as long as `row` each.
-fn quantise_rows<'a>(
-    kernels: &Kernels,
-    exact: &[f32],
-    row: &mut [i16],
-    data: &'a mut [i8],
-    scales: &'a mut [f32],
-) -> Int8Weights<'a> {
+fn quantise_rows(kernels: &Kernels, exact: &[f32], row: &mut [i16], data: &mut [i8], scales: &mut [f32]) {
     let inputs = row.len();
     let rows = exact.chunks_exact(inputs).zip(data.chunks_exact_mut(inputs));
-    for ((exact, data), scale) in rows.zip(&mut *scales) {
+    for ((exact, data), scale) in rows.zip(scales) {
         *scale = kernels.quantise(exact, row);
         data.iter_mut().zip(&*row).for_each(|(place, q)| *place = *q as i8);
     }
-    Int8Weights::new(data, scales, inputs)
 }

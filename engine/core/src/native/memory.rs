@@ -1,10 +1,10 @@
 //! One piece of memory, lent or owned, cut into the state that a clip carries and the scratch that a chunk needs.
 
+use super::attention::Attention;
 use super::blstm::Blstm;
 use super::branch::Branch;
 use super::cache::Cache;
 use super::error::ModelError;
-use super::int8_head::Int8Head;
 use super::patch::PatchEmbedding;
 use super::position::PositionConv;
 use super::shape::Shape;
@@ -26,13 +26,52 @@ pub(crate) struct Layout {
     lstm: usize,
     hidden: usize,
     wide: usize,
-    keys: usize,
-    values: usize,
-    int8_head: usize,
+    parts: PartsLayout,
+}
+
+/// How many f32 numbers each of [`Parts`] takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartsLayout {
+    head: usize,
     scores: usize,
     tile: usize,
     ffn: usize,
     quantised: usize,
+}
+
+impl PartsLayout {
+    /// For `tile_rows` rows at a time of a chunk.
+    pub(crate) fn new(shape: &Shape, tile_rows: usize) -> Self {
+        let weights = if shape.int8_attention { shape.max_keys() } else { 0 };
+        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared, weights];
+        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
+        Self {
+            head: Attention::head_len(shape).max(Branch::head_len(shape)),
+            scores: shape.query_tile() * shape.max_keys(),
+            tile: tile_rows * shape.width,
+            ffn: tile_rows * shape.ffn,
+            // Two 16-bit numbers in one.
+            quantised: longest_input.max(PositionConv::signal_len(shape)).div_ceil(2),
+        }
+    }
+
+    /// Numbers in all.
+    pub(crate) fn len(&self) -> usize {
+        let Self { head, scores, tile, ffn, quantised } = *self;
+        head + scores + tile + ffn + quantised
+    }
+
+    /// Cuts memory of at least [`len`](Self::len) numbers.
+    pub(crate) fn cut<'a>(&self, mut memory: &'a mut [f32]) -> Parts<'a> {
+        let mut take = |count: usize| take(&mut memory, count);
+        Parts {
+            head: take(self.head),
+            scores: take(self.scores),
+            tile: take(self.tile),
+            ffn: take(self.ffn),
+            quantised: bytemuck::cast_slice_mut(take(self.quantised)),
+        }
+    }
 }
 
 impl Layout {
@@ -45,15 +84,11 @@ impl Layout {
             Ok(size) if size <= MAX_NUMBERS => Ok(size),
             _ => Err(too_much),
         };
-        let [chunk, width, keys] = [shape.chunk_tokens, shape.width, shape.max_keys()].map(|v| v as u64);
+        let [chunk, width] = [shape.chunk_tokens, shape.width].map(|v| v as u64);
         let left = shape.left_chunks as u64 * chunk;
         let cache = |count: u64| Cache::memory_len(count, shape.half_cache);
         let block_cache = cache(2 * left * width);
         let branch_cache = cache(left * (shape.shared + shape.branch_heads) as u64);
-        let head_dim = shape.head_dim().max(shape.branch_head_dim()) as u64;
-        let weights = if shape.int8_attention { shape.max_keys() } else { 0 };
-        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared, weights];
-        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
         let layout = Self {
             frames: FRAMES_PER_STEP * NUM_MEL_BINS,
             tokens: n((shape.conv_context() as u64 + chunk) * width)?,
@@ -64,14 +99,7 @@ impl Layout {
             lstm: 2 * shape.cells * shape.lstm_layers,
             hidden: n(chunk * width)?,
             wide: n(wide(shape))?,
-            keys: n(head_dim * keys)?,
-            values: n(head_dim * keys)?,
-            int8_head: n(Int8Head::memory_len(shape) as u64)?,
-            scores: n(shape.query_tile() as u64 * keys)?,
-            tile: shape.row_tile() * shape.width,
-            ffn: shape.row_tile() * shape.ffn,
-            // Two 16-bit numbers in one.
-            quantised: longest_input.max(PositionConv::signal_len(shape)).div_ceil(2),
+            parts: PartsLayout::new(shape, shape.row_tile()),
         };
         let parts = layout.state_parts().into_iter().chain(layout.scratch_parts());
         n(parts.map(|part| part as u64).sum())?;
@@ -92,9 +120,8 @@ impl Layout {
         [self.frames, self.tokens, self.block_caches, self.branch_caches, self.lstm]
     }
 
-    fn scratch_parts(&self) -> [usize; 10] {
-        let Self { hidden, wide, keys, values, int8_head, scores, tile, ffn, quantised, .. } = *self;
-        [hidden, hidden, wide, keys, values, int8_head, scores, tile, ffn, quantised]
+    fn scratch_parts(&self) -> [usize; 4] {
+        [self.hidden, self.hidden, self.wide, self.parts.len()]
     }
 
     /// Cuts memory of at least [`len`](Self::len) numbers.
@@ -111,15 +138,7 @@ impl Layout {
             hidden: take(self.hidden),
             sum: take(self.hidden),
             wide: take(self.wide),
-            parts: Parts {
-                keys: take(self.keys),
-                values: take(self.values),
-                int8_head: take(self.int8_head),
-                scores: take(self.scores),
-                tile: take(self.tile),
-                ffn: take(self.ffn),
-                quantised: bytemuck::cast_slice_mut(take(self.quantised)),
-            },
+            parts: self.parts.cut(take(self.parts.len())),
         };
         (state, scratch)
     }
@@ -147,6 +166,13 @@ impl Caches<'_> {
     pub(crate) fn get(&mut self, i: usize, is_half: bool, kernels: &'static Kernels) -> Cache<'_> {
         Cache::new(&mut self.memory[i * self.each..(i + 1) * self.each], is_half, kernels)
     }
+
+    /// All `N` of them.
+    #[cfg(feature = "threads")]
+    pub(crate) fn all<const N: usize>(&mut self, is_half: bool, kernels: &'static Kernels) -> [Cache<'_>; N] {
+        let mut memory = &mut *self.memory;
+        core::array::from_fn(|_| Cache::new(take(&mut memory, self.each), is_half, kernels))
+    }
 }
 
 /// What means nothing after a chunk.
@@ -162,12 +188,8 @@ pub(crate) struct Scratch<'a> {
 
 /// Scratch of attention and linear maps.
 pub(crate) struct Parts<'a> {
-    /// A head's keys: `[head_dim, keys]`; its values, if these are to be int8.
-    pub(crate) keys: &'a mut [f32],
-    /// A head's values: `[keys, head_dim]`; its keys, if these are to be int8.
-    pub(crate) values: &'a mut [f32],
-    /// Both in int8, and their scales: an [`Int8Head`]'s.
-    pub(crate) int8_head: &'a mut [f32],
+    /// Keys and values of a block's or a branch's head.
+    pub(crate) head: &'a mut [f32],
     /// `[query_tile, keys]`
     pub(crate) scores: &'a mut [f32],
     /// `[row_tile, width]`

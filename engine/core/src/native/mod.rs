@@ -14,6 +14,7 @@
 //!    |
 //!  scores [steps, 4]
 //!
+//!  threads.rs, crew.rs, parallel.rs: the same by several threads (feature `threads`)
 //!  format.rs the file's bytes | table.rs its tensors, checked | shape.rs its sizes | memory.rs state and scratch
 //! ```
 //!
@@ -51,6 +52,7 @@ mod linear;
 mod position;
 #[rustfmt::skip]
 mod block;
+mod attention;
 mod cache;
 mod int8_head;
 #[rustfmt::skip]
@@ -60,6 +62,13 @@ mod blstm;
 mod branch;
 #[rustfmt::skip]
 mod memory;
+#[cfg(feature = "threads")]
+#[rustfmt::skip]
+mod threads;
+#[cfg(feature = "threads")]
+mod crew;
+#[cfg(feature = "threads")]
+mod parallel;
 
 pub use aesa_kernels::Kernels;
 #[cfg(feature = "alloc")]
@@ -70,3 +79,5 @@ pub use model::{MemoryRequired, Model};
 pub use session::Session;
 pub use shape::{MAX_LAYERS, MAX_LSTM_LAYERS};
 pub use stream::Stream;
+#[cfg(feature = "threads")]
+pub use threads::{Threads, ThreadsError};

@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use super::error::StreamError;
 use super::model::Model;
 use super::stream::Stream;
+#[cfg(feature = "threads")]
+use super::threads::Threads;
 use crate::encoder::Network;
 use crate::fbank::NUM_MEL_BINS;
 use crate::model::ModelInfo;
@@ -22,6 +24,14 @@ impl<'m> Session<'m> {
     /// A session whose chunks go through `stream`, which is at the start of a clip.
     pub(crate) fn new(info: ModelInfo, stream: Stream<'m, Vec<f32>>) -> Self {
         Self { info, stream }
+    }
+
+    /// The same session, whose windows and chunks are computed by these threads; without, by the caller's alone. See
+    /// [`Stream::with_threads`].
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn with_threads(self, threads: &Threads) -> Self {
+        Self { stream: self.stream.with_threads(threads), ..self }
     }
 
     /// The model that this session runs.

@@ -118,6 +118,14 @@ impl Shape {
         self.row_tile().clamp(16, MAX_QUANTISED_ROWS)
     }
 
+    /// Multiplications that a chunk of so many tokens takes, nearly all of them.
+    #[cfg(feature = "threads")]
+    pub(crate) fn multiplications(&self, num_tokens: usize) -> u64 {
+        let weights = 4 * self.width * self.width + 2 * self.width * self.ffn;
+        let attention = 2 * self.width * self.max_keys();
+        (num_tokens * self.layers) as u64 * (weights + attention) as u64
+    }
+
     pub(crate) fn head_dim(&self) -> usize {
         self.width / self.heads
     }

@@ -3,10 +3,16 @@
 use aesa_kernels::{Matrix, MatrixMut};
 
 use super::cache::{Past, Ring};
+#[cfg(feature = "threads")]
+use super::crew::CrewMemory;
 use super::error::StreamError;
 use super::head::HeadPast;
 use super::memory::{Scratch, State};
 use super::model::Model;
+#[cfg(feature = "threads")]
+use super::parallel;
+#[cfg(feature = "threads")]
+use super::threads::Threads;
 use crate::encoder::TOKENS_PER_STEP;
 use crate::fbank::NUM_MEL_BINS;
 use crate::policy::Policy;
@@ -28,14 +34,33 @@ pub struct Stream<'m, M> {
     num_steps: usize,
     /// Since the clip began; since the window began, for windowed models.
     num_chunks: u64,
+    #[cfg(feature = "threads")]
+    crew: Option<CrewMemory>,
 }
 
 impl<'m, M: AsMut<[f32]>> Stream<'m, M> {
     /// A stream at the start of a clip. The memory is large enough.
     pub(crate) fn in_checked_memory(model: &'m Model<'m>, memory: M) -> Self {
-        let mut stream = Self { model, memory, num_frames: 0, num_steps: 0, num_chunks: 0 };
+        let mut stream = Self {
+            model,
+            memory,
+            num_frames: 0,
+            num_steps: 0,
+            num_chunks: 0,
+            #[cfg(feature = "threads")]
+            crew: None,
+        };
         stream.reset();
         stream
+    }
+
+    /// The same stream, whose chunks are computed by these threads from now on, in more memory, of its own. The scores stay the same
+    /// to the last bit.
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn with_threads(mut self, threads: &Threads) -> Self {
+        self.crew = (threads.count() > 1).then(|| CrewMemory::new(&self.model.shape, threads));
+        self
     }
 
     /// The model.
@@ -113,12 +138,14 @@ impl<'m, M: AsMut<[f32]>> Stream<'m, M> {
         let (model, shape) = (self.model, &self.model.shape);
         let num_tokens = self.num_steps * TOKENS_PER_STEP;
         let ring = Ring { num_chunks: self.num_chunks, num_slots: shape.left_chunks, slot_tokens: shape.chunk_tokens };
-        let (mut state, mut scratch) = model.layout.cut(self.memory.as_mut());
-        encode(model, num_tokens, &mut state, &mut scratch, ring);
-        let Scratch { sum, wide, mut parts, .. } = scratch;
-        let sum = Matrix::new(&sum[..num_tokens * shape.width], shape.width);
-        let past = HeadPast { lstm: state.lstm, caches: &mut state.branch_caches, ring };
-        model.head.forward(shape, sum, past, wide, &mut parts, on_step);
+        let (mut state, scratch) = model.layout.cut(self.memory.as_mut());
+        #[cfg(feature = "threads")]
+        match self.crew.as_mut().and_then(|crew| crew.for_chunk(shape, num_tokens)) {
+            Some(mut crew) => parallel::score(model, num_tokens, &mut state, scratch, ring, &mut crew, on_step),
+            None => score(model, num_tokens, &mut state, scratch, ring, on_step),
+        }
+        #[cfg(not(feature = "threads"))]
+        score(model, num_tokens, &mut state, scratch, ring, on_step);
         // The last tokens are what the next chunk's convolution hears.
         state.tokens.copy_within(num_tokens * shape.width..(num_tokens + shape.conv_context()) * shape.width, 0);
         self.num_steps = 0;
@@ -130,6 +157,22 @@ impl<'m, M: AsMut<[f32]>> Stream<'m, M> {
             }
         }
     }
+}
+
+/// The chunk's embedded tokens to its scores, on one thread.
+fn score(
+    model: &Model<'_>,
+    num_tokens: usize,
+    state: &mut State<'_>,
+    mut scratch: Scratch<'_>,
+    ring: Ring,
+    on_step: impl FnMut(Scores),
+) {
+    encode(model, num_tokens, state, &mut scratch, ring);
+    let (shape, Scratch { sum, wide, mut parts, .. }) = (&model.shape, scratch);
+    let sum = Matrix::new(&sum[..num_tokens * shape.width], shape.width);
+    let past = HeadPast { lstm: state.lstm, caches: &mut state.branch_caches, ring };
+    model.head.forward(shape, sum, past, wide, &mut parts, on_step);
 }
 
 /// Positional convolution and blocks; the head's weighted sum is left in `scratch.sum`.

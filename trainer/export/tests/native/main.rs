@@ -6,6 +6,7 @@ mod file;
 mod reference;
 mod scorer;
 mod step;
+mod threads;
 
 use aesa::Policy;
 use aesa::native::{Model, StreamError};
