@@ -90,7 +90,12 @@ step "Kotlin on the JVM"
 bash bindings/kotlin/test.sh 2>&1 | tee -a "$log"
 
 step "Swift"
+# Without Swift only the generated code is tested, and the rest told as skipped; bindings/swift/setup-swift.sh fetches it, 560 MB, for root.
 bash bindings/swift/test.sh 2>&1 | tee -a "$log"
+
+step "Android and bare metal: the targets build"
+# aarch64-apple-ios compiles the same crates for another three minutes: cross/check.sh by hand.
+bash cross/check.sh aarch64-linux-android aarch64-unknown-none
 
 step "web"
 LINT=1 bash bindings/web/test.sh 2>&1 | tee -a "$log"

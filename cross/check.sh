@@ -11,7 +11,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cross-check}
 [ $# -gt 0 ] || set -- aarch64-linux-android aarch64-apple-ios wasm32-unknown-unknown \
     aarch64-unknown-none thumbv7em-none-eabihf thumbv8m.main-none-eabihf
 for target in "$@"; do
-    rustup target add "$target" 2>/dev/null
+    rustup target add "$target"
     case $target in
         aarch64-linux-android | aarch64-apple-ios)
             cargo rustc --release --locked --target "$target" -p aesa-c --lib --crate-type staticlib \

@@ -2,12 +2,13 @@
 # test.sh [MODEL...]: builds the C library, its examples and its checks, and runs them.
 #
 # With each MODEL (models/starter/model.onnx, and models/starter/model.aesa or, where there is none, one with random weights): the
-# examples in C and C++, linked shared and static, score a clip as `aesa score` does, within 1e-6; tests/checks.c passes under
-# AddressSanitizer and UndefinedBehaviorSanitizer, shared and static, and (a model.aesa's) under valgrind where that is installed; the
-# README's quick start is run as it stands. BUILT=DIR takes the libraries from there (of other features, say) and builds
-# nothing. Needs gcc, g++, pkg-config and python3. Ends with `test result: ... N passed; M failed`.
+# examples in C and C++, linked shared and static, score a clip as `aesa score` does, within 1e-6, also under AddressSanitizer and
+# UndefinedBehaviorSanitizer; they run under valgrind where that is installed; tests/checks.c and tests/checks.cpp pass under the
+# sanitizers, shared and static, and (with a model.aesa) under valgrind. The clips of tests/conformance have their scores, and the README's
+# quick start is run as it stands. BUILT=DIR takes the libraries from there (of other features, say) and builds nothing. Needs gcc,
+# g++, pkg-config and python3. Ends with `test result: ... N passed; M failed`.
 set -euo pipefail
-case ${1:-} in -*) sed -n '2,8s/^# \?//p' "$0"; exit 2 ;; esac
+case ${1:-} in -*) sed -n '2,9s/^# \?//p' "$0"; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -71,8 +72,9 @@ quick_start() {
     bash -e quick.sh > out && [ "$(grep -c ' s: PQ ' out)" -gt 20 ] && tail -n 1 out | grep '^clip: PQ '
 }
 
+# A clip of tests/conformance, so many values at once (0: all).
 conforms() {
-    "$work/score-c-shared" "$root/models/starter/model.aesa" "$root/tests/conformance/clips/$1" > "$work/actual" &&
+    "$work/score-c-shared" "$root/models/starter/model.aesa" "$root/tests/conformance/clips/$1" "$2" > "$work/actual" &&
         python3 "$here/compare.py" "$root/tests/conformance/expected.json" "$work/actual" "$1"
 }
 
@@ -94,6 +96,8 @@ check "examples/score.c compiles" compile score-c examples/score.c
 check "examples/score.cpp compiles" compile score-cpp examples/score.cpp
 check "tests/checks.c compiles" compile checks tests/checks.c
 check "tests/checks.c compiles with sanitizers" compile checks-asan tests/checks.c "${sanitizers[@]}"
+check "tests/checks.cpp compiles" compile checks-cpp tests/checks.cpp
+check "tests/checks.cpp compiles with sanitizers" compile checks-cpp-asan tests/checks.cpp "${sanitizers[@]}"
 check "examples compile with sanitizers" compile score-asan examples/score.c "${sanitizers[@]}"
 check "examples compile with sanitizers (C++)" compile score-cpp-asan examples/score.cpp "${sanitizers[@]}"
 check "the README's quick start" quick_start
@@ -108,15 +112,24 @@ for model in "${models[@]}"; do
     check "$name: a bad file" fails_politely "$work/score-asan-shared" "$model" "$root/README.md"
     check "$name: checks under AddressSanitizer, shared" "$work/checks-asan-shared" "$model" "$clip" "$work"
     check "$name: checks under AddressSanitizer, static" "$work/checks-asan-static" "$model" "$clip" "$work"
+    check "$name: C++ checks under AddressSanitizer, shared" "$work/checks-cpp-asan-shared" "$model" "$clip"
+    check "$name: C++ checks under AddressSanitizer, static" "$work/checks-cpp-asan-static" "$model" "$clip"
     if command -v valgrind > /dev/null; then
         grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite)
-        check "$name: score under valgrind" "${grind[@]}" "$work/score-c-shared" "$model" "$clip"
-        # It loads models again and again; tract takes minutes for that here.
-        [[ $model != *.aesa ]] || check "$name: checks under valgrind" "${grind[@]}" "$work/checks-shared" "$model" "$clip" "$work"
+        check "$name: score-c under valgrind" "${grind[@]}" "$work/score-c-shared" "$model" "$clip"
+        check "$name: score-cpp under valgrind" "${grind[@]}" "$work/score-cpp-shared" "$model" "$clip"
+        # They load models again and again; tract takes minutes for that here.
+        if [[ $model == *.aesa ]]; then
+            check "$name: checks under valgrind" "${grind[@]}" "$work/checks-shared" "$model" "$clip" "$work"
+            check "$name: C++ checks under valgrind" "${grind[@]}" "$work/checks-cpp-shared" "$model" "$clip"
+        fi
+    else
+        echo "skipped: $name under valgrind: there is none here"
     fi
 done
 for file in "$root"/tests/conformance/clips/*; do
-    check "conformance: $(basename "$file")" conforms "$(basename "$file")"
+    check "conformance: $(basename "$file"), whole" conforms "$(basename "$file")" 0
+    check "conformance: $(basename "$file"), in pieces" conforms "$(basename "$file")" 1000
 done
 check "a bad model" fails_politely "$work/score-asan-shared" "$root/README.md" "$clip"
 

@@ -79,7 +79,7 @@ with_pandas() { "$bin/python" "$here/examples/pandas_folder.py" "$work/folder" "
 
 with_ray() {
     rm -rf "$work/scores"
-    RAY_USAGE_STATS_ENABLED=0 timeout 300 "$bin/python" "$here/examples/ray_folder.py" "$work/folder" "$work/scores"
+    RAY_USAGE_STATS_ENABLED=0 timeout 900 "$bin/python" "$here/examples/ray_folder.py" "$work/folder" "$work/scores"
 }
 
 other_python() {

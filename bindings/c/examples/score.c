@@ -1,4 +1,4 @@
-/* score MODEL CLIP.wav: prints a 16-bit WAV's frame scores and the clip's. */
+/* score MODEL CLIP.wav [VALUES]: prints a 16-bit WAV's frame scores and the clip's. So many values at once, of all channels together; 0: all. */
 #include <aesa.h>
 
 #include "wav.h"
@@ -20,8 +20,7 @@ static void print_frames(AesaScorer *scorer) {
 }
 
 /* In chunks, as a sound card would give them. */
-static int score(AesaScorer *scorer, const struct wav *wav) {
-    const size_t chunk = (size_t)wav->num_channels * 1000;
+static int score(AesaScorer *scorer, const struct wav *wav, size_t chunk) {
     AesaClip clip;
     for (size_t at = 0; at < wav->num_values; at += chunk) {
         size_t left = wav->num_values - at;
@@ -40,17 +39,19 @@ int main(int argc, char **argv) {
     AesaModel *model = NULL;
     AesaScorer *scorer = NULL;
     int status = 1;
-    if (argc != 3) {
-        fprintf(stderr, "usage: score MODEL CLIP.wav\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: score MODEL CLIP.wav [VALUES]\n");
         return 2;
     }
     if (!wav_read(argv[2], &wav)) {
         fprintf(stderr, "score: %s is no 16-bit WAV\n", argv[2]);
         return 1;
     }
+    size_t chunk = argc == 4 ? strtoul(argv[3], NULL, 10) : (size_t)wav.num_channels * 1000;
+    if (chunk == 0) chunk = wav.num_values;
     AesaAudio audio = {.sample_rate_hz = wav.sample_rate_hz, .num_channels = wav.num_channels};
     if (ok(aesa_model_load(argv[1], &model), "model") && ok(aesa_scorer_new(model, &audio, &scorer), "scorer"))
-        status = score(scorer, &wav);
+        status = score(scorer, &wav, chunk);
     aesa_scorer_free(scorer);
     aesa_model_free(model);
     free(wav.samples);
