@@ -43,6 +43,10 @@ fi
 step "the core builds without std, with and without an allocator"
 cargo build --release --locked -p aesa -p aesa-kernels --no-default-features
 cargo build --release --locked -p aesa --no-default-features --features alloc
+if cargo tree --locked -p aesa --no-default-features -e normal --prefix none | grep '^rayon'; then
+    echo "aesa without std depends on rayon" >&2
+    exit 1
+fi
 
 step "aarch64 under qemu, beside the rest"
 # The published size takes five minutes there; what onnxruntime compares is this machine's.

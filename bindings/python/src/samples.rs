@@ -6,6 +6,7 @@ use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, prelude::*}
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 use crate::error::{self, Failure};
 use crate::work::{self, Progress};
@@ -34,12 +35,14 @@ impl<'py> Samples<'py> {
     /// Looks at an array; only what cannot be read in place is copied (strides, another byte order, float64).
     ///
     /// # Errors
-    /// `TypeError` for what is no array of float32, float64, int16 or int32; `AudioError` for another number of dimensions.
+    /// `TypeError` for what is no array of float32, float64, int16 or int32; `AudioError` for another number of dimensions, or a
+    /// masked array.
     pub(crate) fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         let array = object.cast::<PyUntypedArray>().map_err(|_| {
             let actual = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
             PyTypeError::new_err(format!("samples must be a numpy array, not {actual}: see numpy.asarray"))
         })?;
+        refuse_masked(array)?;
         let layout = Layout::new(array.shape())?;
         let dtype = array.dtype();
         let values = match (dtype.kind(), dtype.itemsize()) {
@@ -109,6 +112,21 @@ impl Layout {
             ))),
         }
     }
+}
+
+/// A masked array's values lie where others' do, so that what is masked would be heard.
+fn refuse_masked(array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+    static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    // Only for a subclass is numpy.ma worth importing.
+    if array.is_exact_instance_of::<PyUntypedArray>() {
+        return Ok(());
+    }
+    if array.is_instance(MASKED.import(array.py(), "numpy.ma", "MaskedArray")?)? {
+        return Err(error::audio(
+            "samples are a numpy.ma.MaskedArray: fill it first, or mark what is missing with Stream.gap",
+        ));
+    }
+    Ok(())
 }
 
 /// The array itself where its values can be read in place as `dtype`, a copy where not: `numpy.require` sees to it.

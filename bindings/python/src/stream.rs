@@ -4,6 +4,7 @@ use std::sync::{Mutex, TryLockError};
 
 use aesa::AudioSpec;
 use aesa_runtime::ModelScorer;
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -85,9 +86,10 @@ impl Stream {
     /// Marks the next num_samples samples (of every channel) as lost and returns the frames that became final.
     ///
     /// Time goes on. Frames whose model heard the gap say so (has_gap); those in it (is_lost) are no part of the clip's scores.
-    fn gap<'py>(&self, py: Python<'py>, num_samples: i64) -> PyResult<Bound<'py, PyList>> {
-        let mut num_left = u64::try_from(num_samples)
-            .map_err(|_| error::audio(format!("a gap of {num_samples} samples cannot be")))?;
+    ///
+    /// Raises AudioError for fewer than 0 samples or more than 2**40; TypeError for what is no int.
+    fn gap<'py>(&self, py: Python<'py>, num_samples: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let mut num_left = gap_samples(num_samples)?;
         let piece = u64::from(self.spec.sample_rate_hz);
         self.advance(py, |scorer| {
             work::run(py, || {
@@ -191,3 +193,17 @@ impl State {
         }
     }
 }
+
+/// A Python int as the length of a gap.
+fn gap_samples(number: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let cannot_be = || error::audio(format!("a gap of {number} samples cannot be"));
+    match number.extract::<u64>() {
+        Ok(num_samples) if num_samples <= MAX_GAP_SAMPLES => Ok(num_samples),
+        Ok(_) => Err(cannot_be()),
+        Err(error) if error.is_instance_of::<PyOverflowError>(number.py()) => Err(cannot_be()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Two years at 16 kHz, as in the other bindings.
+const MAX_GAP_SAMPLES: u64 = 1 << 40;

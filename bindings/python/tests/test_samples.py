@@ -156,3 +156,12 @@ def test_rates_of_other_types(scorer, speech):
     for bad in (16_000.5, "16000", None):
         with pytest.raises(TypeError):
             scorer.score(samples, bad)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_masked_arrays_are_refused(scorer, mask):
+    masked = np.ma.array(np.zeros(16_000, np.float32), mask=[mask] + 15_999 * [False])
+    with pytest.raises(aesa.AudioError, match="MaskedArray"):
+        scorer.score(masked, 16_000)
+    with pytest.raises(aesa.AudioError, match="MaskedArray"):
+        scorer.stream(16_000).accept(masked)

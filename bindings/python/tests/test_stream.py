@@ -130,7 +130,7 @@ def test_gaps(scorer, speech):
     assert all(frame.has_gap for frame in lost)
     assert clip.num_frames == len(frames) - len(lost)
     assert sum(frame.has_gap for frame in frames) > len(lost)
-    for num_samples in (-1, -(2**40)):
+    for num_samples in (-1, -(2**40), 2**40 + 1, 2**63, 2**200):
         with pytest.raises(aesa.AudioError, match="gap"):
             scorer.stream(rate).gap(num_samples)
 
