@@ -127,4 +127,23 @@ mod tests {
         let wrong = NamedTensors::from([("w".to_string(), Tensor::zeros([2], (Kind::Float, Device::Cpu)))]);
         assert!(load(&mut store, &wrong, "").is_err());
     }
+
+    #[test]
+    fn files_that_belong_together_are_written_together_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let names = || {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        fs::write(path("a"), "old").unwrap();
+        let error = replace_all(&[(path("a"), b"new"), (path("b"), b"new"), (path("no/folder"), b"new")])
+            .unwrap_err();
+        assert!(error.to_string().contains("folder"), "{error}");
+        assert!(names() == ["a"] && fs::read(path("a")).unwrap() == b"old");
+        replace_all(&[(path("a"), b"new"), (path("b"), b"new")]).unwrap();
+        assert!(names() == ["a", "b"] && fs::read(path("a")).unwrap() == b"new");
+    }
 }
