@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "../examples/wav.h"
+#include "check.h"
 
 #define MAX_FRAMES 1000
 
@@ -15,22 +16,10 @@ struct scored {
     AesaFrame frames[MAX_FRAMES];
 };
 
-static int num_passed, num_failed;
 static const char *folder;
 static struct wav wav;
 static AesaAudio mono;
 static struct scored expected;
-
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-static void check(int passed, const char *what, int line) {
-    if (passed) {
-        num_passed++;
-    } else {
-        num_failed++;
-        printf("FAILED: line %d: %s (last error: %s)\n", line, what, aesa_last_error());
-    }
-}
 
 /* Whether a call failed with this code, and words. */
 static int fails(AesaStatus status, AesaStatus code) { return status == code && aesa_last_error()[0] != '\0'; }

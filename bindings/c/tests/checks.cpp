@@ -14,19 +14,7 @@
 #include <vector>
 
 #include "../examples/wav.h"
-
-static int num_passed, num_failed;
-
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-static void check(bool passed, const char *what, int line) {
-    if (passed) {
-        num_passed++;
-    } else {
-        num_failed++;
-        std::printf("FAILED: line %d: %s (last error: %s)\n", line, what, aesa_last_error());
-    }
-}
+#include "check.h"
 
 // Whether `work` throws an Error of this code, with words.
 template <typename Work> static bool throws(AesaStatus code, Work work) {
