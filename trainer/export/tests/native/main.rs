@@ -71,22 +71,27 @@ fn chunks_equal_the_masked_reference() {
     }
 }
 
+/// The tiny model, otherwise made.
+fn tiny_with(change: fn(&mut ModelConfig)) -> ModelConfig {
+    let mut config = ModelConfig::tiny();
+    change(&mut config);
+    config
+}
+
 #[test]
 fn every_layout_of_the_encoder_equals_the_reference() {
-    let with = |change: fn(&mut ModelConfig)| {
-        let mut config = ModelConfig::tiny();
-        change(&mut config);
-        config
-    };
     let cases: [(&str, ModelConfig); 8] = [
-        ("no projection", with(|c| c.encoder.embed_dim = 24)),
-        ("norm first", with(|c| (c.encoder.layer_norm_first, c.encoder.deep_norm) = (true, false))),
-        ("no deep norm", with(|c| c.encoder.deep_norm = false)),
-        ("odd kernel", with(|c| c.encoder.conv_pos = 7)),
-        ("kernel longer than a chunk", with(|c| c.encoder.conv_pos = 60)),
-        ("bias without gate", with(|c| c.encoder.gru_rel_pos = false)),
-        ("no bias", with(|c| c.encoder.relative_position_embedding = false)),
-        ("no norms in the head, three LSTMs", with(|c| (c.head.layer_norm, c.head.lstm_layers) = (false, 3))),
+        ("no projection", tiny_with(|c| c.encoder.embed_dim = 24)),
+        ("norm first", tiny_with(|c| (c.encoder.layer_norm_first, c.encoder.deep_norm) = (true, false))),
+        ("no deep norm", tiny_with(|c| c.encoder.deep_norm = false)),
+        ("odd kernel", tiny_with(|c| c.encoder.conv_pos = 7)),
+        ("kernel longer than a chunk", tiny_with(|c| c.encoder.conv_pos = 60)),
+        ("bias without gate", tiny_with(|c| c.encoder.gru_rel_pos = false)),
+        ("no bias", tiny_with(|c| c.encoder.relative_position_embedding = false)),
+        (
+            "no norms in the head, three LSTMs",
+            tiny_with(|c| (c.head.layer_norm, c.head.lstm_layers) = (false, 3)),
+        ),
     ];
     let features = features(16 * 7);
     for (name, config) in cases {

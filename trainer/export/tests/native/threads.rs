@@ -5,6 +5,7 @@ use aesa::native::{Kernels, Model, Threads};
 use aesa_export::{ModelConfig, Storage};
 
 use super::common::{features, file, score};
+use super::tiny_with;
 
 const STORAGES: [Storage; 3] = [Storage::F32, Storage::Int8, Storage::Int8Attention];
 
@@ -27,23 +28,21 @@ fn score_by(threads: &Threads, model: &Model<'_>, features: &[f32]) -> Vec<Score
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let with = |change: fn(&mut ModelConfig)| {
-        let mut config = ModelConfig::tiny();
-        change(&mut config);
-        config
-    };
     let configs = [
         ("tiny", ModelConfig::tiny()),
         ("starter", ModelConfig::starter()),
         ("smallest", ModelConfig::smallest()),
-        ("norm first", with(|c| (c.encoder.layer_norm_first, c.encoder.deep_norm) = (true, false))),
+        ("norm first", tiny_with(|c| (c.encoder.layer_norm_first, c.encoder.deep_norm) = (true, false))),
         (
             "long odd kernel, no bias",
-            with(|c| {
+            tiny_with(|c| {
                 (c.encoder.conv_pos, c.encoder.relative_position_embedding) = (61, false);
             }),
         ),
-        ("no norms in the head, three LSTMs", with(|c| (c.head.layer_norm, c.head.lstm_layers) = (false, 3))),
+        (
+            "no norms in the head, three LSTMs",
+            tiny_with(|c| (c.head.layer_norm, c.head.lstm_layers) = (false, 3)),
+        ),
     ];
     // A whole window and a short one; chunks whose tokens no number of threads divides, and a short last one.
     let chunks = [None, Some((6, 12)), Some((5, 7)), Some((1, 3)), Some((11, 0))];
