@@ -80,15 +80,14 @@ impl TripletBuffer {
     /// Draws one positive and one negative per clip and axis, where the buffer has both; if `shared`, per clip: what is alike
     /// on all axes, and what is not on one or more.
     pub fn draw(&self, z: &[[f64; NUM_AXES]], eps: f64, shared: bool, rng: &mut Pcg64) -> Vec<Triplet> {
-        // Where one axis counts alone, the others do not.
         let groups = if shared { 1 } else { NUM_AXES };
-        let counts = |group: usize, axis: usize| shared || axis == group;
         let mut triplets = Vec::new();
         for (anchor, z) in z.iter().enumerate() {
             for group in 0..groups {
+                let counts = |axis: &usize| shared || *axis == group;
                 let is_near = |i: &usize| {
-                    let far = |axis: &usize| (self.entries[*i].z[*axis] - z[*axis]).abs() > eps;
-                    !(0..NUM_AXES).filter(|axis| counts(group, *axis)).any(|axis| far(&axis))
+                    let entry = &self.entries[*i];
+                    (0..NUM_AXES).filter(counts).all(|axis| (entry.z[axis] - z[axis]).abs() <= eps)
                 };
                 let near: Vec<usize> = (0..self.len()).filter(is_near).collect();
                 let Some(negative) = (0..self.len()).filter(|i| !is_near(i)).choose(rng) else { continue };
