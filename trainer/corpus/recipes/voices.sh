@@ -18,7 +18,7 @@ export OUT=$1
 packages="sox flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts
   festvox-italp16k festvox-itapc16k festvox-suopuhe-common festvox-suopuhe-lj festvox-suopuhe-mv
   festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph festvox-ca-ona-hts
-  festvox-hi-nsk festvox-mr-nsk festvox-te-nsk festvox-ru"
+  festvox-hi-nsk festvox-mr-nsk festvox-te-nsk festival-hi festival-mr festival-te festvox-ru"
 
 # Program, voice, language, and what a file of about 16 s takes: letters in English, else words.
 voices="flite kal16 en 260
