@@ -11,6 +11,8 @@ use serde_json::Value;
 
 mod distill;
 mod eval_tables;
+#[cfg(unix)]
+mod full_disk;
 mod precision;
 mod study;
 mod tensorboard;
