@@ -83,9 +83,7 @@ nothing could be done (wrong use, no model, output not writable).";
 pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<ExitCode> {
     let inputs = inputs::expand(&args.inputs)?;
     let plots = plot_paths(args.plot.as_deref(), &inputs)?;
-    let model = model::load(args.model.as_deref())?;
-    let threads = args.threads.get();
-    let model = model.with_threads(threads).with_context(|| format!("--threads {threads}"))?;
+    let model = model::with_threads(model::load(args.model.as_deref())?, args.threads)?;
     let provenance = Provenance::new(&model);
     let format = args.format();
     let mut file = args.output.as_deref().map(AtomicFile::create).transpose()?;

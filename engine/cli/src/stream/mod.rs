@@ -13,7 +13,7 @@ mod microphone;
 mod pcm;
 mod source;
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroUsize};
 use std::io::{self, IsTerminal, Write, stderr, stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +60,10 @@ pub(crate) struct StreamArgs {
     /// Windows: audio to hear after a frame before it is scored, rounded up to steps of 0.16 s [default: 0].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     look_ahead: Option<f64>,
+    /// Threads for one window or chunk of a model.aesa; any number gives the same scores. For a large model: the starter's chunks are
+    /// too small to share.
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroUsize,
     /// Draw meters and a rolling chart on the terminal (standard error); lines only where standard output is no terminal.
     #[arg(long)]
     live: bool,
@@ -138,10 +142,11 @@ pub(crate) fn run(args: &StreamArgs) -> anyhow::Result<ExitCode> {
 impl StreamArgs {
     /// The model to stream through.
     fn model(&self) -> anyhow::Result<Model> {
-        match (&self.model, self.hop.or(self.look_ahead)) {
+        let model = match (&self.model, self.hop.or(self.look_ahead)) {
             (None, None) => model::starter_in_chunks(),
             (path, _) => model::load(path.as_deref()),
-        }
+        }?;
+        model::with_threads(model, self.threads)
     }
 
     /// How windows follow one another, for a model that hears in windows.

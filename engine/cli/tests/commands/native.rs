@@ -101,7 +101,7 @@ fn threads_for_one_clip_change_nothing() {
     let tensors = random_tensors(&config, 1).unwrap();
     let bytes = write_aesa(&config, &tensors, &tiny_info(), Storage::Int8).unwrap();
     fs::write(place.path("wide.aesa"), bytes).unwrap();
-    place.wav("clips/a.wav", 21 * RATE_HZ as usize, 3);
+    let clip = place.wav("clips/a.wav", 21 * RATE_HZ as usize, 3);
     place.wav("clips/b.wav", 9 * RATE_HZ as usize, 4);
     for model in ["wide.aesa", "chunked.aesa"] {
         let scores = |arguments: &[&str]| {
@@ -117,6 +117,14 @@ fn threads_for_one_clip_change_nothing() {
         {
             assert_eq!(scores(arguments), alone, "{model} {arguments:?}");
         }
+        let (bytes, spec) = raw(&clip);
+        let mut command = place.command("stream");
+        let streamed =
+            output_of(command.args(["--threads", "3", "--model", model]).args(&spec), bytes, 10_001);
+        assert_same_scores(
+            &streamed,
+            &score(&place, model, &["--format", "jsonl", "--frames", "clips/a.wav"]),
+        );
     }
     for (model, threads, reason) in
         [("wide.aesa", "0", "0"), ("tiny.onnx", "2", "--threads 2: a model in ONNX is scored on one thread")]

@@ -262,6 +262,8 @@ fn options_that_cannot_be_are_code_2() {
         (["--channels", "0"], "channels"),
         (["--format", "s24"], "s16le"),
         (["--model", "none.onnx"], "none.onnx"),
+        (["--threads", "0"], "--threads"),
+        (["--threads=2", "--model=tiny.onnx"], "--threads 2: a model in ONNX is scored on one thread"),
     ] {
         let output = output_of(place.command("stream").args(arguments), noise(16_000), 1000);
         assert_code(&output, 2);
