@@ -5,10 +5,11 @@
 # examples in C and C++, linked shared and static, score a clip as `aesa score` does, within 1e-6, also under AddressSanitizer and
 # UndefinedBehaviorSanitizer; they run under valgrind where that is installed; tests/checks.c and tests/checks.cpp pass under the
 # sanitizers, shared and static, and (with a model.aesa) under valgrind. The clips of tests/conformance have their scores, and the README's
-# quick start is run as it stands. BUILT=DIR takes the libraries from there (of other features, say) and builds nothing. Needs gcc,
-# g++, pkg-config and python3. Ends with `test result: ... N passed; M failed`.
+# quick start is run as it stands. The library with the native engine and the starter model alone is at most 3 MB. BUILT=DIR takes
+# the libraries from there (of other features, say) and builds nothing. Needs gcc, g++, pkg-config and python3.
+# Ends with `test result: ... N passed; M failed`.
 set -euo pipefail
-case ${1:-} in -*) sed -n '2,9s/^# \?//p' "$0"; exit 2 ;; esac
+case ${1:-} in -*) sed -n '2,10s/^# \?//p' "$0"; exit 2 ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -78,6 +79,12 @@ conforms() {
         python3 "$here/compare.py" "$root/tests/conformance/expected.json" "$work/actual" "$1"
 }
 
+# The native engine with the starter model inside, stripped: what a mobile app adds to its download.
+is_at_most_3_mb() {
+    CARGO_TARGET_DIR=$target/c/native "$here/install.sh" "$work/native-prefix" --no-default-features --features starter &&
+        [ "$(stat -Lc %s "$work/native-prefix/lib/libaesa.so")" -le 3000000 ]
+}
+
 fails_politely() {
     local status=0
     "$1" "$2" "$3" 2> "$work/message" || status=$?
@@ -131,6 +138,7 @@ for file in "$root"/tests/conformance/clips/*; do
     check "conformance: $(basename "$file"), whole" conforms "$(basename "$file")" 0
     check "conformance: $(basename "$file"), in pieces" conforms "$(basename "$file")" 1000
 done
+[ -n "${BUILT:-}" ] || check "the library's size" is_at_most_3_mb
 check "a bad model" fails_politely "$work/score-asan-shared" "$root/README.md" "$clip"
 
 report
