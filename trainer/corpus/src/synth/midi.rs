@@ -288,7 +288,7 @@ impl Instruments {
         let channel = if part.role == Role::Drums { 9 } else { 0 };
         synthesizer.process_midi_message(channel, 0xC0, part.program, 0);
 
-        let samples = CLIP_SAMPLES * RENDER_HZ as usize / super::signal::RATE_HZ;
+        let samples = CLIP_SAMPLES / super::signal::RATE_HZ * RENDER_HZ as usize;
         let (mut left, mut right) = (vec![0f32; samples], vec![0f32; samples]);
         let mut done = 0;
         for (at, key, velocity) in events(part) {
