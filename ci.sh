@@ -100,9 +100,8 @@ if ! command -v swift >/dev/null && [ "$(id -u)" = 0 ]; then
 fi
 bash bindings/swift/test.sh 2>&1 | tee -a "$log"
 
-step "Android and bare metal: the targets build"
-# aarch64-apple-ios compiles the same crates for another three minutes: cross/check.sh by hand.
-bash cross/check.sh aarch64-linux-android aarch64-unknown-none
+step "Android, iOS and bare metal: the targets build"
+bash cross/check.sh aarch64-linux-android aarch64-apple-ios aarch64-unknown-none
 
 step "web"
 LINT=1 bash bindings/web/test.sh 2>&1 | tee -a "$log"
