@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aesa::{AudioSpec, Policy, WindowPolicy};
 use aesa_media::AudioFile;
 use aesa_runtime::{Model, ModelScorer};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 
@@ -60,10 +60,11 @@ impl Scorer {
         &self,
         py: Python<'py>,
         samples: &Bound<'py, PyAny>,
-        rate: i64,
+        #[pyo3(from_py_with = sample_rate_hz)] rate: u32,
     ) -> PyResult<Bound<'py, PyAny>> {
         let samples = Samples::new(samples)?;
-        let mut scorer = self.start(audio_spec(rate, samples.clip_channels()?)?, None)?;
+        let spec = AudioSpec { sample_rate_hz: rate, num_channels: samples.clip_channels()? };
+        let mut scorer = self.start(spec, None)?;
         samples.feed(py, &mut scorer)??;
         finish(py, &mut scorer)
     }
@@ -95,15 +96,14 @@ impl Scorer {
     #[pyo3(signature = (rate, channels = 1, *, hop = None, look_ahead = None))]
     fn stream(
         &self,
-        rate: i64,
-        channels: i64,
+        #[pyo3(from_py_with = sample_rate_hz)] rate: u32,
+        #[pyo3(from_py_with = num_channels)] channels: usize,
         hop: Option<f64>,
         look_ahead: Option<f64>,
     ) -> PyResult<Stream> {
-        let num_channels = usize::try_from(channels)
-            .map_err(|_| error::audio(format!("{channels} channels: at least 1")))?;
         let policy = (hop.or(look_ahead).is_some()).then(|| self.windows(hop, look_ahead));
-        Ok(Stream::new(self.start(audio_spec(rate, num_channels)?, policy)?))
+        let spec = AudioSpec { sample_rate_hz: rate, num_channels: channels };
+        Ok(Stream::new(self.start(spec, policy)?))
     }
 
     /// What the model says of itself.
@@ -143,10 +143,17 @@ impl Scorer {
 }
 
 /// A rate that is no number of samples is refused in the scorer's words where it can be, in these where not.
-fn audio_spec(rate: i64, num_channels: usize) -> PyResult<AudioSpec> {
-    let sample_rate_hz =
-        u32::try_from(rate).map_err(|_| error::audio(format!("sample rate {rate} Hz cannot be")))?;
-    Ok(AudioSpec { sample_rate_hz, num_channels })
+fn sample_rate_hz(rate: &Bound<'_, PyAny>) -> PyResult<u32> {
+    rate.extract().map_err(|e| where_too_large(rate, e, || format!("sample rate {rate} Hz cannot be")))
+}
+
+fn num_channels(channels: &Bound<'_, PyAny>) -> PyResult<usize> {
+    channels.extract().map_err(|e| where_too_large(channels, e, || format!("{channels} channels cannot be")))
+}
+
+/// `AudioError` in place of Python's `OverflowError`, which it raises for negative integers, too.
+fn where_too_large(value: &Bound<'_, PyAny>, error: PyErr, message: impl FnOnce() -> String) -> PyErr {
+    if error.is_instance_of::<PyOverflowError>(value.py()) { error::audio(message()) } else { error }
 }
 
 fn finish<'py>(py: Python<'py>, scorer: &mut ModelScorer) -> PyResult<Bound<'py, PyAny>> {

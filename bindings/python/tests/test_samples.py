@@ -142,7 +142,7 @@ def test_the_shortest(scorer):
     assert scorer.score(np.zeros(2_800, np.int16), 16_000).frames.shape == (1, 4)
 
 
-@pytest.mark.parametrize("rate", [0, -1, 3_999, 2**31, 2**40])
+@pytest.mark.parametrize("rate", [0, -1, 3_999, 2**31, 2**40, 2**63, -(2**200)])
 def test_rates_that_cannot_be(scorer, rate):
     with pytest.raises(aesa.AudioError, match="sample rate"):
         scorer.score(np.zeros(16_000, np.float32), rate)

@@ -105,7 +105,7 @@ def test_other_numbers_of_channels(scorer, music):
     for channels, array in ((1, samples), (2, samples[:, 0]), (3, samples), (2, samples.T)):
         with pytest.raises(aesa.AudioError, match="channels"):
             scorer.stream(rate, channels).accept(array)
-    for channels in (0, -1):
+    for channels in (0, -1, 2**64, -(10**30)):
         with pytest.raises(aesa.AudioError, match="channels"):
             scorer.stream(rate, channels)
 
