@@ -2,6 +2,7 @@
 //! CPU and a `precision` that is float32.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -215,7 +216,15 @@ impl TryFrom<String> for DeviceName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let number = match text.as_str() {
+        text.parse()
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = match text {
             "cpu" => return Ok(Self::Cpu),
             "cuda" => Some(0),
             other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()),

@@ -5,6 +5,10 @@
 //! ```
 //! Sources: TensorFlow's `tfrecord` format and its `event.proto` and `summary.proto`, of which only scalars are written.
 //! The file grows at its end and keeps its name, since TensorBoard follows it while it is open.
+//!
+//! `prost` and `crc32c` do the encoding. No crate for whole event files is maintained: `tensorboard-rs` calls itself
+//! inactive, `tfrecord` 0.15 and `tboard` 0.1 stand at prost 0.12, and `tboard` wants protoc where it is built; none goes
+//! on with a file that a killed run left.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

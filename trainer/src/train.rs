@@ -1,11 +1,11 @@
 //! Training, top to bottom: load, build, then per epoch learn, validate, keep the best.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aesa::score::{Axis, NUM_AXES};
 use anyhow::{Result, bail, ensure};
-use indicatif::ProgressBar;
+use indicatif::{HumanDuration, ProgressBar};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
@@ -133,7 +133,9 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let epoch = course.epoch;
         let record =
             EpochRecord { epoch, seconds, learning_rate, train, validation_mse, validation: metrics };
-        bar.suspend(|| eprintln!("{}", log_line(&record, is_best)));
+        let left_s = (started.elapsed().as_secs_f64() * (course.end - epoch) as f64).round();
+        let left = HumanDuration(Duration::from_secs_f64(left_s));
+        bar.suspend(|| eprintln!("{}  {left:#} left", log_line(&record, is_best)));
         run.record(record)?;
         resume::write(
             &run.state_path(),

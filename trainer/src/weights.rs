@@ -1,7 +1,8 @@
 //! Named tensors in safetensors files, and their way into a network.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -31,13 +32,14 @@ pub fn write(path: &Path, tensors: &NamedTensors) -> Result<()> {
     replace(path, |temporary| Ok(Tensor::write_safetensors(&contiguous, temporary)?))
 }
 
-/// Lets `write` fill a temporary file beside `path`, which then takes its place.
+/// Lets `write` fill a temporary file beside `path`, which then, on the disk as a whole, takes its place.
 ///
 /// # Errors
 /// Those of `write`, or where the folder cannot be written.
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = &temporary(path);
     write(temporary)
+        .and_then(|()| Ok(on_disk(temporary)?))
         .and_then(|()| Ok(fs::rename(temporary, path)?))
         // Half a file on a full disk helps nobody; it may not even be there.
         .inspect_err(|_| _ = fs::remove_file(temporary))
@@ -53,7 +55,7 @@ pub fn replace_all(files: &[(PathBuf, &[u8])]) -> Result<()> {
     let naming = |path: &Path| format!("cannot write {}", path.display());
     let all = || {
         for ((path, bytes), temporary) in files.iter().zip(&temporaries) {
-            fs::write(temporary, bytes).with_context(|| naming(path))?;
+            fs::write(temporary, bytes).and_then(|()| on_disk(temporary)).with_context(|| naming(path))?;
         }
         for ((path, _), temporary) in files.iter().zip(&temporaries) {
             fs::rename(temporary, path).with_context(|| naming(path))?;
@@ -61,6 +63,11 @@ pub fn replace_all(files: &[(PathBuf, &[u8])]) -> Result<()> {
         Ok(())
     };
     all().inspect_err(|_| temporaries.iter().for_each(|temporary| _ = fs::remove_file(temporary)))
+}
+
+/// Waits until the file is on the disk: a new name is there after a power cut, the bytes behind it need not be.
+fn on_disk(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.sync_all()
 }
 
 /// Where a file is written before it takes its place.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aesa_corpus::roots::Root;
-use aesa_trainer::config::TrainConfig;
+use aesa_trainer::config::{DeviceName, TrainConfig};
 use aesa_trainer::distill::DistillConfig;
 use aesa_trainer::listing::Listing;
 use aesa_trainer::run::RunFolder;
@@ -66,6 +66,9 @@ pub(crate) struct Arguments {
     /// Goes on with the interrupted run in --out, if there is one
     #[arg(long)]
     resume: bool,
+    /// Trains on cpu, cuda or cuda:N, in place of what the config says
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
     /// Overrides a key of the config, such as distill.hidden_weight=0; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -73,6 +76,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut config = TrainConfig::read(&arguments.config, &arguments.set)?;
+    config.device = arguments.device.unwrap_or(config.device);
     let teacher = arguments.teacher.display().to_string();
     let distill = DistillConfig { teacher, ..config.distill.unwrap_or_default() };
     if arguments.teacher.is_dir() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use aesa_corpus::roots::Root;
-use aesa_trainer::config::TrainConfig;
+use aesa_trainer::config::{DeviceName, TrainConfig};
 use aesa_trainer::listing::Listing;
 use aesa_trainer::train::{Options, train};
 use anyhow::{Result, ensure};
@@ -76,6 +76,9 @@ pub(crate) struct Arguments {
     /// audio for BEATs-base)
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Trains on cpu, cuda or cuda:N, in place of what the config says
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
     /// Overrides a key of the config, such as triplet.alpha=0; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -86,6 +89,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut config = TrainConfig::read(&arguments.config, &arguments.set)?;
+    config.device = arguments.device.unwrap_or(config.device);
     if let Some(path) = &arguments.init_encoder {
         config.init_encoder = Some(path.display().to_string());
     }

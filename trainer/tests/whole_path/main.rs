@@ -671,9 +671,12 @@ fn bad_tables_leave_nothing_behind() {
     );
     if !tch::Cuda::is_available() {
         fs::write(&table, "path,PQ,PC,CE,CU\ndev.wav,1,2,3,4\n").unwrap();
-        let error = train(&["--set", "device=cuda"]);
-        assert!(error.contains("cuda:0 was asked for, but this libtorch sees no CUDA device"), "{error}");
+        for device in [["--set", "device=cuda"], ["--device", "cuda"]] {
+            let error = train(&device);
+            assert!(error.contains("cuda:0 was asked for, but this libtorch sees no CUDA device"), "{error}");
+        }
     }
+    assert!(train(&["--device", "gpu"]).contains("expected cpu, cuda or cuda:N"));
     assert!(train(&["--root", "EARS"]).contains("is not NAME=DIR, such as LibriTTS=/data/LibriTTS"));
     assert!(train(&["--corpus", "x"]).contains("cannot be used with"));
     assert!(train(&["--train", &good, &good]).contains("another table has \"a.wav\", too"));
