@@ -1,8 +1,8 @@
 //! Every key of a training run, with its default. A run folder's `config.toml` holds them all, but a `device` that is the
 //! CPU and a `precision` that is float32.
 
+use core::str::FromStr;
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! Training, top to bottom: load, build, then per epoch learn, validate, keep the best.
 
+use core::time::Duration;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aesa::score::{Axis, NUM_AXES};
 use anyhow::{Result, bail, ensure};
