@@ -12,11 +12,11 @@ use aesa_export::ModelConfig;
 use aesa_trainer::adam::AdamW;
 use aesa_trainer::config::{DeviceName, TrainConfig, TripletConfig};
 use aesa_trainer::dataset::Clip;
-use aesa_trainer::inputs::{Crop, Inputs};
+use aesa_trainer::inputs::{Batch, Crop, Inputs};
 use aesa_trainer::loss::{Loss, TargetScale, Truth};
 use aesa_trainer::model::{AesaNet, ENCODER_PREFIX};
 use aesa_trainer::precision::Precision;
-use aesa_trainer::{environment, train, weights};
+use aesa_trainer::{environment, prefetch, train, weights};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
@@ -150,9 +150,8 @@ impl<'a> Trainer<'a> {
 
     /// Scores of the batch, 0 to 1.
     fn scores(&mut self) -> Result<Vec<f64>> {
-        let scores = tch::no_grad(|| {
-            self.inputs.forward(&self.net, &self.clips, &self.crops, None, &mut self.rng).clip_scores()
-        });
+        let batch = self.batch();
+        let scores = tch::no_grad(|| self.inputs.forward(&self.net, &self.clips, &batch).clip_scores());
         Ok(Vec::try_from(scores.to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, 1))?)
     }
 
@@ -161,7 +160,7 @@ impl<'a> Trainer<'a> {
         let mut times: Vec<f64> = (0..21)
             .map(|_| {
                 let start = Instant::now();
-                _ = self.inputs.batch(&self.clips, &self.crops, &mut self.rng);
+                _ = self.batch();
                 1e3 * start.elapsed().as_secs_f64()
             })
             .collect();
@@ -169,12 +168,17 @@ impl<'a> Trainer<'a> {
         times[times.len() / 2]
     }
 
+    /// The batch, in main memory.
+    fn batch(&mut self) -> Batch {
+        self.inputs.batch(&self.clips, self.crops.clone(), None, &mut self.rng)
+    }
+
     /// One step; gives its loss, which may still be on its way.
-    fn step(&mut self) -> Tensor {
+    fn step(&mut self, batch: &Batch) -> Tensor {
         let targets: Vec<_> = self.clips.iter().map(|clip| clip.targets).collect();
         let domains = vec![None; targets.len()];
         let loss = self.config.precision.scope(|| {
-            let prediction = self.inputs.forward(&self.net, &self.clips, &self.crops, None, &mut self.rng);
+            let prediction = self.inputs.forward(&self.net, &self.clips, batch);
             let families = vec![None; targets.len()];
             let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens: None };
             self.loss.of(&prediction, truth, &mut self.rng)
@@ -187,14 +191,20 @@ impl<'a> Trainer<'a> {
         values
     }
 
-    /// Steps in a row, as training takes them: a loss is read when the next step is on its way.
+    /// Steps in a row, as training takes them: batches are made ahead, and a loss is read when the next step is on its way.
     fn run(&mut self, count: usize) -> Vec<f64> {
         let read = |values: Tensor| values.double_value(&[0]);
         let (mut losses, mut unread) = (Vec::new(), None);
-        for _ in 0..count {
-            let values = self.step();
-            losses.extend(unread.replace(values).map(read));
-        }
+        let (inputs, crops) = (self.inputs.share(), self.crops.clone());
+        let clips: Vec<Clip> = self.clips.iter().map(Clip::share).collect();
+        let mut rng = Pcg64::from_rng(&mut self.rng);
+        let make = (0..count).map(move |_| inputs.batch(&clips, crops.clone(), None, &mut rng));
+        prefetch::ahead(make, |batches| {
+            for batch in batches {
+                let values = self.step(&batch);
+                losses.extend(unread.replace(values).map(read));
+            }
+        });
         losses.extend(unread.map(read));
         if let Device::Cuda(number) = self.net.device() {
             tch::Cuda::synchronize(number as i64);

@@ -39,6 +39,19 @@ impl Clip {
         self.family.is_some() && (self.family, self.domain) == (other.family, other.domain)
     }
 
+    /// The same clip, for another thread; its features are shared, not copied.
+    pub fn share(&self) -> Self {
+        let Self { id, domain, system, family, targets, features } = self;
+        Self {
+            id: id.clone(),
+            domain: *domain,
+            system: system.clone(),
+            family: *family,
+            targets: *targets,
+            features: features.shallow_clone(),
+        }
+    }
+
     /// Whole steps of 160 ms.
     pub fn num_steps(&self) -> usize {
         num_steps(&self.features)

@@ -19,7 +19,7 @@ use tch::{Device, Kind, Tensor};
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
 use crate::dropout::Dropout;
-use crate::inputs::{Batch, Inputs};
+use crate::inputs::Batch;
 use crate::layers::Linear;
 use crate::loss::{BatchLoss, Loss, Truth};
 use crate::model::AesaNet;
@@ -209,13 +209,12 @@ impl Distillation {
         &self,
         student: &AesaNet,
         loss: &mut Loss,
-        inputs: &Inputs,
-        batch: Batch<'_>,
+        clips: &[Clip],
+        batch: &Batch,
         rng: &mut Pcg64,
     ) -> BatchLoss {
-        let Batch { clips, crops, chunking } = batch;
-        let features = upload(&inputs.features(clips, crops, rng), student.device()); // (B, F, 128)
-        let padding = || Inputs::padding(crops, student.device());
+        let (chunking, padding) = (batch.chunking, || batch.padding(student.device()));
+        let features = upload(&batch.data, student.device()); // (B, F, 128)
         let mask = padding();
         let (taught, truth) = tch::no_grad(|| {
             let encoded = self.teacher.net.beats.forward(&features, mask.as_ref(), None, Dropout::Off);
@@ -226,7 +225,8 @@ impl Distillation {
         let prediction = student.head.forward(&encoded.hidden[1..], padding(), chunking, Dropout::PerClip);
 
         let targets = predict::read_scores(&(truth.clip_scores() * 10.0));
-        let (domains, families) = (batch.of_clips(|clip| clip.domain), batch.of_clips(|clip| clip.family));
+        let (domains, families) =
+            (batch.of_clips(clips, |clip| clip.domain), batch.of_clips(clips, |clip| clip.family));
         let tokens = Some(&truth.token_scores);
         let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens };
         let mut sum = loss.of(&prediction, truth, rng);

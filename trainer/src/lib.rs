@@ -15,6 +15,7 @@
 
 pub mod adam;
 mod attention;
+pub mod augment;
 pub mod beats;
 pub mod bootstrap;
 pub mod buffer;
@@ -35,11 +36,13 @@ pub mod listing;
 pub mod loss;
 pub mod metrics;
 pub mod model;
+mod order;
 pub mod padding;
 pub mod pickle;
 pub mod precision;
 pub mod predict;
 pub mod predictions;
+pub mod prefetch;
 pub mod progress;
 pub mod report;
 pub mod resume;

@@ -80,6 +80,24 @@ pub fn mean(x: &Tensor, padding: Option<&Padding>) -> Tensor {
     }
 }
 
+/// Stacks tensors along a new dimension; those shorter in `dim` get zeros at its end.
+pub fn stack(parts: &[Tensor], new_dim: i64, dim: usize) -> Tensor {
+    let longest = parts.iter().map(|part| part.size()[dim]).max().unwrap_or(0);
+    let padded: Vec<Tensor> = parts
+        .iter()
+        .map(|part| {
+            if part.size()[dim] == longest {
+                return part.shallow_clone();
+            }
+            let behind = 2 * (part.dim() - 1 - dim); // pad() counts from the last dimension
+            let mut amounts = vec![0; behind + 2];
+            amounts[behind + 1] = longest - part.size()[dim];
+            part.pad(&amounts, "constant", 0.0)
+        })
+        .collect();
+    Tensor::stack(&padded, new_dim)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@ use aesa::score::{Axis, NUM_AXES};
 use anyhow::{Result, bail, ensure};
 use indicatif::{HumanDuration, ProgressBar};
 use rand::SeedableRng;
-use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 use tch::{Device, Kind, Tensor};
 
@@ -17,12 +16,14 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::Clip;
 use crate::distill::{self, Distillation, Teacher};
-use crate::inputs::{Batch, Crop, Inputs};
+use crate::inputs::{Batch, Inputs};
 use crate::listing::{Clips, Listing};
 use crate::loss::{BatchLoss, Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
 use crate::model::{AesaNet, ENCODER_PREFIX, LAYER_PREFIXES};
+use crate::order::Order;
 use crate::predict::{self, Policy};
+use crate::prefetch;
 use crate::progress;
 use crate::resume;
 use crate::run::{EpochRecord, NUM_LOSSES, Origin, RunFolder, RunInfo, run_hash, weights_file};
@@ -286,85 +287,50 @@ impl<'a> Learner<'a> {
         rng: &mut Pcg64,
         bar: &ProgressBar,
     ) -> Result<[f64; NUM_LOSSES]> {
-        let mut families: Vec<Vec<usize>> = self.families(clips);
-        families.shuffle(rng);
-        let order: Vec<usize> = families.into_iter().flatten().collect();
-        let mut sums = [0.0; NUM_LOSSES];
-        // To read a loss is to wait for the device: each is read when the next step is on its way there.
-        let mut unread: Option<Unread> = None;
-        for (number, batch) in order.chunks(self.config.batch_size).enumerate() {
-            let chunking = self.config.chunks.draw(rng);
-            let crops = self.crops(batch, inputs, clips, steps, rng);
-            let parts = Batch { clips, crops: &crops, chunking };
-            let loss = self.config.precision.scope(|| match &self.distillation {
-                Some(distillation) => distillation.loss(net, &mut self.loss, inputs, parts, rng),
-                None => self.labelled_loss(net, inputs, parts, rng),
-            });
-            let losses = Unread { losses: loss.values(), number: number + 1, num_clips: batch.len() };
-            let factor = self.factor();
-            let TrainConfig { learning_rate, encoder_learning_rate, clip_grad_norm, .. } = *self.config;
-            self.optimiser.step(&loss.total, clip_grad_norm, |name| {
-                factor * if name.starts_with(ENCODER_PREFIX) { encoder_learning_rate } else { learning_rate }
-            });
-            if let Some(earlier) = unread.replace(losses) {
-                earlier.add_to(&mut sums, clips.len())?;
+        let order = Order::new(self.config, clips, steps, rng);
+        prefetch::ahead(order.batches(inputs.share(), clips), |batches| {
+            let mut sums = [0.0; NUM_LOSSES];
+            // To read a loss is to wait for the device: each is read when the next step is on its way there.
+            let mut unread: Option<Unread> = None;
+            for (number, batch) in batches.enumerate() {
+                let loss = self.config.precision.scope(|| match &self.distillation {
+                    Some(distillation) => distillation.loss(net, &mut self.loss, clips, &batch, rng),
+                    None => self.labelled_loss(net, inputs, clips, &batch, rng),
+                });
+                let losses =
+                    Unread { losses: loss.values(), number: number + 1, num_clips: batch.crops.len() };
+                let factor = self.factor();
+                let TrainConfig { learning_rate, encoder_learning_rate, clip_grad_norm, .. } = *self.config;
+                self.optimiser.step(&loss.total, clip_grad_norm, |name| {
+                    factor
+                        * if name.starts_with(ENCODER_PREFIX) { encoder_learning_rate } else { learning_rate }
+                });
+                if let Some(earlier) = unread.replace(losses) {
+                    earlier.add_to(&mut sums, clips.len())?;
+                }
+                bar.inc(1);
             }
-            bar.inc(1);
-        }
-        if let Some(last) = unread {
-            last.add_to(&mut sums, clips.len())?;
-        }
-        Ok(sums)
+            if let Some(last) = unread {
+                last.add_to(&mut sums, clips.len())?;
+            }
+            Ok(sums)
+        })
     }
 
-    /// The loss of a batch of crops against their clips' labels.
+    /// The loss of a batch against its clips' labels.
     fn labelled_loss(
         &mut self,
         net: &AesaNet,
         inputs: &Inputs,
-        batch: Batch<'_>,
+        clips: &[Clip],
+        batch: &Batch,
         rng: &mut Pcg64,
     ) -> BatchLoss {
-        let (targets, domains) = (batch.of_clips(|clip| clip.targets), batch.of_clips(|clip| clip.domain));
-        let families = batch.of_clips(|clip| clip.family);
+        let targets = batch.of_clips(clips, |clip| clip.targets);
+        let domains = batch.of_clips(clips, |clip| clip.domain);
+        let families = batch.of_clips(clips, |clip| clip.family);
         let truth = Truth { targets: &targets, domains: &domains, families: &families, tokens: None };
-        let prediction = inputs.forward(net, batch.clips, batch.crops, batch.chunking, rng);
-        self.loss.of(&prediction, truth, rng)
-    }
-
-    /// The clips that stay together: families where ranking counts, else each clip alone.
-    fn families(&self, clips: &[Clip]) -> Vec<Vec<usize>> {
-        let mut families: Vec<Vec<usize>> = Vec::new();
-        for (index, clip) in clips.iter().enumerate() {
-            let kin =
-                |family: &&mut Vec<usize>| self.config.rank_weight > 0.0 && clip.is_kin(&clips[family[0]]);
-            match families.last_mut().filter(kin) {
-                Some(family) => family.push(index),
-                None => families.push(vec![index]),
-            }
-        }
-        families
-    }
-
-    /// A random crop of each clip of a batch; where ranking counts, the clips of one family are cropped alike.
-    fn crops(
-        &self,
-        batch: &[usize],
-        inputs: &Inputs,
-        clips: &[Clip],
-        steps: usize,
-        rng: &mut Pcg64,
-    ) -> Vec<Crop> {
-        let mut crops: Vec<Crop> = Vec::with_capacity(batch.len());
-        for &clip in batch {
-            let random = inputs.random_crop(clip, clips[clip].num_steps(), steps, rng);
-            let kin = crops
-                .last()
-                .filter(|last| self.config.rank_weight > 0.0 && clips[clip].is_kin(&clips[last.clip]));
-            let alike = kin.filter(|last| last.start + last.steps <= clips[clip].num_steps());
-            crops.push(alike.map_or(random, |last| Crop { clip, ..*last }));
-        }
-        crops
+        self.loss.of(&inputs.forward(net, clips, batch), truth, rng)
     }
 
     fn learning_rate(&self) -> f64 {
