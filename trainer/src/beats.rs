@@ -6,7 +6,7 @@
 
 use aesa_export::EncoderConfig;
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::attention::{PositionBias, Reach};
 use crate::chunking::Chunking;
@@ -194,20 +194,24 @@ impl RelativePosition {
         by_distance.unfold(1, num_tokens, 1).flip([1]) // (H, T, T)
     }
 
-    /// The bucket of each distance from `-(T-1)` to `T-1`, key minus query: `[2T-1]`.
     fn buckets(&self, num_tokens: i64) -> Tensor {
-        let half = self.num_buckets / 2;
-        let max_exact = half / 2;
-        let distance = Tensor::arange_start(1 - num_tokens, num_tokens, (Kind::Int64, self.weight.device()));
-        let right = distance.gt(0).to_kind(Kind::Int64) * half;
-        let distance = distance.abs();
-        let ratio = (distance.to_kind(Kind::Float) / max_exact as f64).log();
-        let log_range = (self.max_distance as f64 / max_exact as f64).ln();
-        let large =
-            (ratio / log_range * (half - max_exact) as f64).clamp_min(0.0).to_kind(Kind::Int64) + max_exact;
-        let large = large.clamp_max(half - 1);
-        right + distance.where_self(&distance.lt(max_exact), &large)
+        buckets(self.num_buckets, self.max_distance, num_tokens, self.weight.device())
     }
+}
+
+/// The bucket of each distance from `-(T-1)` to `T-1`, key minus query: `[2T-1]`.
+pub(crate) fn buckets(num_buckets: i64, max_distance: i64, num_tokens: i64, device: Device) -> Tensor {
+    let half = num_buckets / 2;
+    let max_exact = half / 2;
+    let distance = Tensor::arange_start(1 - num_tokens, num_tokens, (Kind::Int64, device));
+    let right = distance.gt(0).to_kind(Kind::Int64) * half;
+    let distance = distance.abs();
+    let ratio = (distance.to_kind(Kind::Float) / max_exact as f64).log();
+    let log_range = (max_distance as f64 / max_exact as f64).ln();
+    let large =
+        (ratio / log_range * (half - max_exact) as f64).clamp_min(0.0).to_kind(Kind::Int64) + max_exact;
+    let large = large.clamp_max(half - 1);
+    right + distance.where_self(&distance.lt(max_exact), &large)
 }
 
 /// One transformer block.

@@ -108,7 +108,7 @@ pub struct TrainConfig {
     /// would need more they are computed anew each epoch, unless `train --cache` keeps them on disk.
     pub cache_hidden_mib: usize,
 
-    /// A run folder or safetensors file to start from.
+    /// A run folder, a safetensors file, or an exported model.onnx (f32) of the same sizes to start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
     /// Which of its weights to take.

@@ -30,6 +30,7 @@ pub mod dropout;
 pub mod environment;
 pub mod evaluate;
 pub mod export;
+pub mod import;
 pub mod inputs;
 pub mod layers;
 pub mod listing;

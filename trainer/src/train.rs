@@ -1,6 +1,7 @@
 //! Training, top to bottom: load, build, then per epoch learn, validate, keep the best.
 
 use core::time::Duration;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::Clip;
 use crate::distill::{self, Distillation, Teacher};
+use crate::import;
 use crate::inputs::{Batch, Inputs};
 use crate::listing::{Clips, Listing};
 use crate::loss::{BatchLoss, Loss, TargetScale, Truth};
@@ -403,7 +405,13 @@ fn resolve_init(config: &TrainConfig) -> Result<(TrainConfig, Vec<(NamedTensors,
     let mut start = Vec::new();
     if let Some(path) = &config.init {
         let prefix = if config.init_parts == InitParts::Encoder { "beats." } else { "" };
-        start.push((weights::read(&weights_file(Path::new(path)))?, prefix));
+        let path = Path::new(path);
+        let tensors = match path.extension().and_then(OsStr::to_str) {
+            Some("onnx") => import::read(path, &config.model, prefix)?,
+            Some("aesa") => bail!("{}: start from the model.onnx of the same run, in f32", path.display()),
+            _ => weights::read(&weights_file(path))?,
+        };
+        start.push((tensors, prefix));
     }
     if let Some(path) = &config.init_encoder {
         let checkpoint = Checkpoint::read(Path::new(path))?;

@@ -39,7 +39,7 @@ use anyhow::{Result, ensure};
       --dev audiomos2025-track2-dev_list.csv --root your_path=/data --out runs/raters
 
   Ratings of your own, a new head on the starter model's encoder:
-  aesa-trainer train --config trainer/recipes/starter-head.toml --set init=runs/starter-1 \\
+  aesa-trainer train --config trainer/recipes/starter-head.toml --set init=models/starter/model.onnx \\
       --set init_parts=encoder --set labels=human \\
       --train mine.csv --dev mine-dev.parquet --out runs/mine
 
