@@ -10,10 +10,12 @@ Runtimes, each a process of its own that is asked for one window at a time, all 
   onnxruntime f32           the same file, all graph optimisations
   onnxruntime int8          after its own dynamic quantisation (per channel), all graph optimisations
   rten f32, rten int8       the same two files
+  torch f32, torch bf16     plain PyTorch (../network.py), compiled by torch.compile; bf16 as autocast has it, beside int8
 
 Weights are random: they change no time. tract scores a window on one thread; with --threads 2 and more its line is left out.
 Prints medians, ratios to onnxruntime of the same kind, both of the clock's time and of the time on a processor (which a busy machine changes less), time until the model was open and until the first window was scored, peak memory, and how far the scores are
-from onnxruntime's in f32. Needs Rust and Python's venv; fetches onnxruntime into target/peers.
+from onnxruntime's in f32. Needs Rust, a C++ compiler and Python's venv; fetches onnxruntime into target/peers, and torch (2.8 GB) where
+it is measured and --torch-python names no interpreter that has it.
 """
 
 import argparse
@@ -32,13 +34,15 @@ PYTHON = WORK / "python" / "bin" / "python"
 CLIP = ROOT / "models" / "starter" / "golden" / "speech.flac"
 
 
-def prepare(size):
-    """Builds the Rust side, fetches onnxruntime, writes the models."""
+def prepare(size, with_torch):
+    """Builds the Rust side, fetches onnxruntime, and torch where it is to be measured, writes the models."""
     subprocess.run(["cargo", "build", "--release", "--locked", "--target-dir", WORK / "cargo"], cwd=HERE, check=True)
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", WORK / "python"], check=True)
     pip = [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
     subprocess.run(pip, check=True)
+    if with_torch:
+        subprocess.run([*pip[:-1], HERE / "requirements-torch.txt"], check=True)
     folder = WORK / size
     folder.mkdir(exist_ok=True)
     subprocess.run([worker(), "make", size, CLIP, folder], check=True)
@@ -92,6 +96,42 @@ def serve_onnxruntime(model, features, threads):
     print(json.dumps({"peak_rss_bytes": 1024 * kib, "scores": scores.flatten().tolist()}), flush=True)
 
 
+def serve_torch(folder, features, threads, precision):
+    """The protocol of src/main.rs, for PyTorch."""
+    start = time.perf_counter()
+    import numpy
+
+    sys.path.insert(0, str(HERE.parent))
+    import network
+    import torch
+
+    imported = time.perf_counter()
+    torch.set_num_threads(threads)
+    net = network.load(folder).eval()
+    opened = time.perf_counter()
+    fbank = torch.from_numpy(numpy.fromfile(features, numpy.float32).reshape(1, -1, 128))
+    forward = torch.compile(lambda x: net["head"](net["beats"](x)))
+
+    def run():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            return forward(fbank)
+
+    # It is compiled while the first window is scored.
+    scores = run()
+    print(json.dumps({"open_ms": 1e3 * (opened - imported), "load_ms": 1e3 * (time.perf_counter() - imported), "import_ms": 1e3 * (imported - start)}), flush=True)
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        start = time.perf_counter()
+        scores = run()
+        print(json.dumps({"ms": 1e3 * (time.perf_counter() - start)}), flush=True)
+    with open("/proc/self/status", encoding="ascii") as status:
+        kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    # A frame's score is the mean of its eight tokens', 0 to 10.
+    frames = 10.0 * scores.float().reshape(-1, 8, 4).mean(1)
+    print(json.dumps({"peak_rss_bytes": 1024 * kib, "scores": frames.flatten().tolist()}), flush=True)
+
+
 class Peer:
     """One runtime with one model."""
 
@@ -133,8 +173,8 @@ class Peer:
 
     @property
     def kind(self):
-        """f32 or int8."""
-        return self.name.split()[1]
+        """f32 or int8, with which bf16 is compared."""
+        return self.name.split()[1].replace("bf16", "int8")
 
     @property
     def median(self):
@@ -145,11 +185,12 @@ class Peer:
         return statistics.median(self.cpu_times)
 
 
-def commands(folder, threads):
+def commands(folder, threads, torch_python):
     """Command lines by name."""
     features = folder / "features.f32"
     rust = lambda runtime, model: [worker(), "run", runtime, folder / model, features, "--threads", str(threads)]
     ort = lambda model: [PYTHON, __file__, "--serve", folder / model, features, "--threads", str(threads)]
+    torch = lambda precision: [torch_python, __file__, "--serve-torch", precision, "--serve", folder, features, "--threads", str(threads)]
     own = {
         "native f32": rust("aesa", "f32.aesa"),
         "native int8": rust("aesa", "int8.aesa"),
@@ -162,6 +203,8 @@ def commands(folder, threads):
         "onnxruntime int8": ort("ort-int8.onnx"),
         "rten f32": rust("rten", "rten-f32.onnx"),
         "rten int8": rust("rten", "ort-int8.onnx"),
+        "torch f32": torch("f32"),
+        "torch bf16": torch("bf16"),
     }
     return {**own, **others}
 
@@ -192,15 +235,20 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--only", nargs="+", metavar="NAME", help='for example "native int8" "onnxruntime int8"')
+    parser.add_argument("--torch-python", type=Path, metavar="PYTHON", help="an interpreter that has torch, numpy and safetensors")
+    parser.add_argument("--serve-torch", choices=["f32", "bf16"], help=argparse.SUPPRESS)
     parser.add_argument("--quantise", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--serve", type=Path, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.quantise:
         return quantise(arguments.quantise)
+    if arguments.serve_torch:
+        return serve_torch(*arguments.serve, arguments.threads, arguments.serve_torch)
     if arguments.serve:
         return serve_onnxruntime(*map(str, arguments.serve), arguments.threads)
-    folder = prepare(arguments.size)
-    known = commands(folder, arguments.threads)
+    with_torch = not arguments.only or any(name.startswith("torch ") for name in arguments.only)
+    folder = prepare(arguments.size, with_torch and not arguments.torch_python)
+    known = commands(folder, arguments.threads, arguments.torch_python or PYTHON)
     names = arguments.only or list(known)
     if set(names) - set(known):
         sys.exit(f"unknown: {sorted(set(names) - set(known))}; there are {sorted(known)}")

@@ -27,7 +27,8 @@ const STEP_VALUES: usize = FRAMES_PER_STEP * NUM_MEL_BINS;
 #[derive(Parser)]
 #[command(about)]
 enum Command {
-    /// Writes FOLDER/f32.onnx, f32.aesa, int8.aesa and int8-attention.aesa with the same random weights, and features.f32 of a clip
+    /// Writes FOLDER/f32.onnx, f32.aesa, int8.aesa, int8-attention.aesa and weights.safetensors (with config.json) of the same random
+    /// weights, and features.f32 of a clip
     Make { size: Size, clip: PathBuf, folder: PathBuf },
     /// Scores features with a model as told on standard input
     Run {
@@ -84,6 +85,8 @@ fn make(size: Size, clip: &Path, folder: &Path) -> Result<()> {
     std::fs::write(folder.join("int8.aesa"), write_aesa(&config, &tensors, &info, Storage::Int8)?)?;
     let int8_attention = write_aesa(&config, &tensors, &info, Storage::Int8Attention)?;
     std::fs::write(folder.join("int8-attention.aesa"), int8_attention)?;
+    std::fs::write(folder.join("weights.safetensors"), tensors.to_safetensors()?)?;
+    std::fs::write(folder.join("config.json"), serde_json::to_vec(&config)?)?;
     let waveform = aesa_media::read_mono_16k(clip).with_context(|| clip.display().to_string())?;
     // Short clips go round again.
     let waveform: Vec<f32> = waveform.iter().copied().cycle().take(10 * 16_000 + 400).collect();
