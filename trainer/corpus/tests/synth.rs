@@ -69,6 +69,8 @@ fn tiny(folder: &Path) -> SynthConfig {
             num_clips: 3,
             degradations: vec![DegradationWeight { kind: Kind::Noise, weight: 1.0 }],
             line_share: 0.0,
+            domains: Vec::new(),
+            visqol_seconds: None,
         }],
         sources: vec![SourceSet {
             folder: "audio".into(),
@@ -180,6 +182,8 @@ fn further_clips_get_worse_and_move_no_label() {
     assert_eq!(train, read_clips(without.join("train.csv")).unwrap());
     let raw: Vec<f64> = further.iter().map(|clip| clip.pq_raw.unwrap()).collect();
     assert!(raw.windows(2).all(|pair| pair[1] < pair[0]), "{raw:?}");
+    // The labels fall at every step, also where ViSQOL's few values share one rating.
+    assert!(further.windows(2).all(|pair| pair[1].pq <= pair[0].pq - 0.099_999 || pair[1].pq == 0.0));
     assert!(further[1..].iter().all(|clip| clip.family == further[0].family));
     assert!(train.iter().all(|clip| clip.family != further[0].family));
     assert!(further[2].processing.starts_with("noise("), "{}", further[2].processing);
@@ -212,6 +216,14 @@ fn missing_tools_and_folders_are_named_before_any_work() {
         ("folder", SynthConfig { audio: "/no/folder".into(), ..config.clone() }, "/no/folder"),
         ("labels", SynthConfig { labels: "/no/labels".into(), ..config.clone() }, "/no/labels"),
         ("shares", SynthConfig { graded_share: 2.0, ..config.clone() }, "shares"),
+        (
+            "domain",
+            SynthConfig {
+                further: vec![FurtherClips { domains: vec![Domain::Speech], ..config.further[0].clone() }],
+                ..config.clone()
+            },
+            "speech, which has no sources",
+        ),
         ("validation", SynthConfig { sources: Vec::new(), ..config.clone() }, "no sources"),
     ];
     for (name, config, expected) in cases {

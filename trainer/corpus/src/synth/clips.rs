@@ -123,6 +123,16 @@ impl Studio<'_> {
         Domain::ALL.into_iter().filter(|d| self.library.has(*d, split) || generated(*d)).collect()
     }
 
+    /// The domains that a series takes in turn.
+    fn series_domains(&self, series: Series) -> Vec<Domain> {
+        match series {
+            Series::Further(place) if !self.config.further[place].domains.is_empty() => {
+                self.config.further[place].domains.clone()
+            }
+            _ => self.domains(series.split()),
+        }
+    }
+
     /// The domains that the test set can have.
     pub(crate) fn test_domains(&self) -> Vec<Domain> {
         let there = |domain| match domain {
@@ -144,7 +154,7 @@ impl Studio<'_> {
         count: usize,
     ) -> Result<Vec<Record>, SynthError> {
         let (split, folder) = (series.split(), series.folder());
-        let domains = self.domains(split);
+        let domains = self.series_domains(series);
         let domain = domains[family % domains.len()];
         let first = family * self.config.variants;
         let mut names: Vec<Name> = (first..first + count)
@@ -157,13 +167,17 @@ impl Studio<'_> {
         if let Some(records) = self.finished(&names) {
             return Ok(records);
         }
-        let (kinds, graded_share, line_share) = match series {
+        let (kinds, graded_share, line_share, visqol_seconds) = match series {
             Series::Further(place) => {
                 let further = &self.config.further[place];
-                (&further.degradations, 1.0, further.line_share)
+                (&further.degradations, 1.0, further.line_share, further.visqol_seconds)
             }
-            Series::Train | Series::Validation => (&self.config.degradations, self.config.graded_share, 0.0),
+            Series::Train | Series::Validation => {
+                (&self.config.degradations, self.config.graded_share, 0.0, None)
+            }
         };
+        let visqol =
+            visqol_seconds.map_or(self.visqol, |seconds| Visqol::new(seconds, self.config.visqol_search));
         let is_graded = Draw::new(self.config.seed, &format!("{folder}/{family}")).chance(graded_share);
         if is_graded {
             return self.attempts(&names[0].sample_id, |attempt| {
@@ -176,7 +190,7 @@ impl Studio<'_> {
                 }
                 let processed = chains.iter().enumerate().map(|(variant, chain)| {
                     let mut draw = Draw::new(self.config.seed, &format!("{key}/apply/{variant}"));
-                    self.process(&mix, chain, &mut draw)
+                    self.process(&mix, chain, visqol, &mut draw)
                 });
                 let processed = processed.collect::<Result<Vec<Processed>, Failure>>()?;
                 // One gain for all, as a listener who compares them has it: levels would drown a mild codec's traces.
@@ -395,20 +409,26 @@ impl Studio<'_> {
 
     /// Processes a mix, measures it, sets its level at random and writes audio and record.
     fn finish(&self, name: &Name, mix: &Mix, chain: &[Step], draw: &mut Draw) -> Result<Record, Failure> {
-        let clip = self.process(mix, chain, draw)?;
+        let clip = self.process(mix, chain, self.visqol, draw)?;
         let gain = db_to_gain(draw.uniform(PEAK_DB[0], PEAK_DB[1])) / peak(&clip.samples);
         Ok(self.save(name, mix, clip, gain)?)
     }
 
     /// Processes a mix and measures it.
-    fn process(&self, mix: &Mix, chain: &[Step], draw: &mut Draw) -> Result<Processed, Failure> {
+    fn process(
+        &self,
+        mix: &Mix,
+        chain: &[Step],
+        visqol: Visqol,
+        draw: &mut Draw,
+    ) -> Result<Processed, Failure> {
         let mut samples = mix.samples.clone();
         for step in chain {
             samples = step.apply(&samples, draw, &self.codecs)?;
         }
         let pq_raw = match chain {
             [] => self.clean_mos,
-            _ => self.visqol.mos(&mix.samples, &samples)?,
+            _ => visqol.mos(&mix.samples, &samples)?,
         };
         Ok(Processed { samples, pq_raw, processing: describe(chain) })
     }

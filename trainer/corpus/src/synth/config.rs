@@ -96,6 +96,13 @@ pub struct FurtherClips {
     /// Share of the families with noise whose mix passes a band-pass first: noise on a telephone line.
     #[serde(default)]
     pub line_share: f64,
+    /// What they hold; empty = all domains in turn.
+    #[serde(default)]
+    pub domains: Vec<Domain>,
+    /// Seconds from the middle of the clip that ViSQOL compares, where not [`SynthConfig::visqol_seconds`]: it takes nearly
+    /// all of the time that a clip costs, and the order within a family is known without it.
+    #[serde(default)]
+    pub visqol_seconds: Option<f64>,
 }
 
 /// A folder of recordings.
@@ -256,6 +263,7 @@ impl SynthConfig {
             self.even_share,
             self.partial_source,
         ];
+        let visqol_seconds = self.further.iter().filter_map(|further| further.visqol_seconds);
         let lines = self.further.iter().map(|further| further.line_share);
         let positive = |weights: &[f64]| {
             weights.iter().all(|w| w.is_finite() && *w >= 0.0) && weights.iter().sum::<f64>() > 0.0
@@ -281,7 +289,10 @@ impl SynthConfig {
                 drawable(&self.degradations) && self.further.iter().all(|f| drawable(&f.degradations)),
                 "degradation weights are not negative and not all 0",
             ),
-            ((2.0..=10.0).contains(&self.visqol_seconds), "visqol_seconds lies between 2 and 10"),
+            (
+                visqol_seconds.chain([self.visqol_seconds]).all(|s| (2.0..=10.0).contains(&s)),
+                "visqol_seconds lies between 2 and 10",
+            ),
             (self.visqol_search >= 1, "visqol_search is at least 1"),
             (!self.ratings.is_empty(), "ratings names at least one file"),
             (self.systems.iter().all(|s| (1..=12).contains(&s.sources)), "a system has 1 to 12 sources"),

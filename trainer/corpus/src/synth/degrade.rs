@@ -38,6 +38,8 @@ pub enum Kind {
     PacketLoss,
     /// MP3 at a constant rate, 192 down to 32 kbit/s, where the band is kept and holes in it are all there is to hear.
     GentleMp3,
+    /// [`Kind::Noise`] at a signal-to-noise ratio of 45 dB down to 20 dB.
+    GentleNoise,
 }
 
 /// MP3 rates in kbit/s, from mild to severe.
@@ -54,7 +56,7 @@ const PACKET_SAMPLES: usize = RATE_HZ / 50;
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reverb,
         Self::Noise,
         Self::LowPass,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Opus,
         Self::PacketLoss,
         Self::GentleMp3,
+        Self::GentleNoise,
     ];
 
     /// How often a kind is drawn, relative to the others, unless configured.
@@ -78,7 +81,7 @@ impl Kind {
             Self::Clipping | Self::Opus | Self::PacketLoss => 1.0,
             Self::Bits => 0.7,
             Self::HighPass => 0.4,
-            Self::GentleMp3 => 0.0,
+            Self::GentleMp3 | Self::GentleNoise => 0.0,
         }
     }
 
@@ -124,13 +127,14 @@ impl Step {
         let listed = |rates: &[u32]| rates[(severity * (rates.len() - 1) as f64).round() as usize];
         match kind {
             Kind::Reverb => Self::Reverb { rt60_s: log_between(0.15, 1.8), direct_db: between(12.0, -5.0) },
-            Kind::Noise => {
+            Kind::Noise | Kind::GentleNoise => {
                 let colour = match flavour {
                     0..40 => Colour::White,
                     40..80 => Colour::Pink,
                     _ => Colour::Brown,
                 };
-                Self::Noise { colour, snr_db: between(45.0, -5.0) }
+                let worst_db = if kind == Kind::Noise { -5.0 } else { 20.0 };
+                Self::Noise { colour, snr_db: between(45.0, worst_db) }
             }
             Kind::LowPass => {
                 let order = [None, None, None, Some(1), Some(2), Some(4)][flavour % 6];
