@@ -11,7 +11,7 @@
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
 //!
 //!  kernels.rs     the table of all these functions for one instruction set
-//!  x86_64/        AVX-512 VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot products;   wasm32/  simd128
+//!  x86_64/        AVX-512 VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot and matrix products;   wasm32/  simd128
 //! ```
 //!
 //! The functions of the first modules are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of

@@ -436,7 +436,13 @@ fn the_scalar_table_is_the_last_resort() {
         "{names:?}"
     );
     #[cfg(target_arch = "aarch64")]
-    assert!(names.contains(&"NEON"), "{names:?}");
+    for (name, is_there) in [
+        ("NEON i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ("NEON dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("NEON", true),
+    ] {
+        assert_eq!(names.contains(&name), is_there, "{names:?}");
+    }
     #[cfg(target_arch = "wasm32")]
     assert_eq!(cfg!(target_feature = "simd128"), names.contains(&"simd128"), "{names:?}");
 }
