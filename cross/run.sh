@@ -3,9 +3,9 @@
 #
 # Tests the whole engine, golden files included, under qemu, once per processor that its kernels tell apart:
 # aarch64-unknown-linux-gnu (Cortex-A53, Cortex-A76, everything qemu has) and armv7-unknown-linux-gnueabihf (Cortex-A7,
-# everything qemu has). CPUS="cortex-a53 max" chooses others. Installs the cross compiler and qemu through apt-get where they
-# are missing, and Rust's library through rustup or, where that fails or STD=debian, from Debian's sources (std.sh); builds into
-# target/cross.
+# everything qemu has). CPUS="cortex-a53 max" chooses others; KERNEL_CPUS="max" are those on which only the kernels are tested, in
+# half a minute each. Installs the cross compiler and qemu through apt-get where they are missing, and Rust's library through
+# rustup or, where that fails or STD=debian, from Debian's sources (std.sh); builds into target/cross.
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,8s/^# \?//p' "$0"; exit 2; }
 cd "$(dirname "$0")/.."
@@ -43,4 +43,8 @@ engine=(-p aesa -p aesa-kernels -p aesa-media -p aesa-tract -p aesa-runtime -p a
 for cpu in $cpus; do
     echo "== $target on $cpu"
     QEMU_CPU=$cpu cargo test --release --locked --no-fail-fast --target "$target" "${engine[@]}" "$@"
+done
+for cpu in ${KERNEL_CPUS:-}; do
+    echo "== the kernels for $target on $cpu"
+    QEMU_CPU=$cpu cargo test --release --locked --no-fail-fast --target "$target" -p aesa-kernels --features std --lib
 done

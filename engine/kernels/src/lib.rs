@@ -11,12 +11,12 @@
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
 //!
 //!  kernels.rs     the table of all these functions for one instruction set
-//!  x86_64/        AVX-512 VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot products;   wasm32/  simd128
+//!  x86_64/        AVX-512 VNNI, AVX-VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot and matrix products;   wasm32/  simd128
 //! ```
 //!
 //! The functions of the first modules are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of
 //! additions, multiplications and divisions alone, so that all processors give the same bits. What is in the tables equals them bit for bit,
-//! but for the f32 products of AVX2's and AVX-512's fused twins, which round after the addition only ([`Kernels::is_fused`]).
+//! but for the f32 products of x86-64's fused twins, which round after the addition only ([`Kernels::is_fused`]).
 #![no_std]
 
 #[cfg(any(feature = "std", test))]

@@ -11,7 +11,11 @@ use crate::{Kernels, Matrix, MatrixMut};
 
 /// The tables to test.
 fn tables() -> impl Iterator<Item = &'static Kernels> {
-    Kernels::supported().filter(|table| table.name() != Kernels::SCALAR.name())
+    #[cfg(target_arch = "x86_64")]
+    let emulated = crate::x86_64::emulated();
+    #[cfg(not(target_arch = "x86_64"))]
+    let emulated: Option<&'static Kernels> = None;
+    Kernels::supported().filter(|table| table.name() != Kernels::SCALAR.name()).chain(emulated)
 }
 
 /// The scalar table, with f32 products that round once.
@@ -430,13 +434,20 @@ fn the_scalar_table_is_the_last_resort() {
     assert_eq!(names.last(), Some(&"scalar"));
     assert_eq!(Kernels::detect().name(), names[0]);
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(
-        std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"),
-        names.contains(&"AVX2"),
-        "{names:?}"
-    );
+    {
+        let has_avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+        assert_eq!(names.contains(&"AVX2"), has_avx2, "{names:?}");
+        let has_avx_vnni = has_avx2 && std::is_x86_feature_detected!("avxvnni");
+        assert_eq!(names.contains(&"AVX-VNNI"), has_avx_vnni, "{names:?}");
+    }
     #[cfg(target_arch = "aarch64")]
-    assert!(names.contains(&"NEON"), "{names:?}");
+    for (name, is_there) in [
+        ("NEON i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ("NEON dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("NEON", true),
+    ] {
+        assert_eq!(names.contains(&name), is_there, "{names:?}");
+    }
     #[cfg(target_arch = "wasm32")]
     assert_eq!(cfg!(target_feature = "simd128"), names.contains(&"simd128"), "{names:?}");
 }

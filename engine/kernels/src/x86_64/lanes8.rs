@@ -32,6 +32,23 @@ pub(super) fn load_i8(x: &[i8]) -> __m128i {
     unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
 }
 
+/// The first 32 numbers, or as many as there are; the other bytes are 0.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_wide_i8(x: &[i8]) -> __m256i {
+    let x = padded::<i8, 32>(x);
+    // SAFETY: the array is as large as the register.
+    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+}
+
+/// What [`to_array`] gives.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn load_lanes(x: &[i32; 8]) -> __m256i {
+    // SAFETY: the array is as large as the register.
+    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+}
+
 /// Stores as many numbers as there is room for.
 #[inline]
 #[target_feature(enable = "avx2")]

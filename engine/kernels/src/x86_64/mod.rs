@@ -2,7 +2,9 @@
 
 mod avx2;
 mod avx512;
+mod avxvnni;
 mod compiled;
+mod fours;
 mod lanes16;
 mod lanes8;
 mod pairs;
@@ -12,11 +14,18 @@ mod vnni;
 use crate::Kernels;
 
 /// The tables that the processor can run, the fastest first, those that equal the definition before their fused twins.
-pub(crate) fn supported() -> [Option<&'static Kernels>; 4] {
+pub(crate) fn supported() -> [Option<&'static Kernels>; 6] {
     let tables = |is_there: bool, exact, fused| [is_there.then_some(exact), is_there.then_some(fused)];
     let [wide, wide_fused] = tables(has_avx512_vnni(), &avx512::TABLE, &avx512::fused::TABLE);
-    let [narrow, narrow_fused] = tables(has_avx2(), &avx2::TABLE, &avx2::fused::TABLE);
-    [wide, wide_fused, narrow, narrow_fused]
+    let [narrow, narrow_fused] = tables(has_avx_vnni(), &avxvnni::TABLE, &avxvnni::FUSED);
+    let [oldest, oldest_fused] = tables(has_avx2(), &avx2::TABLE, &avx2::fused::TABLE);
+    [wide, wide_fused, narrow, narrow_fused, oldest, oldest_fused]
+}
+
+/// AVX-VNNI's int8 product with the instruction emulated, if the processor has AVX2.
+#[cfg(test)]
+pub(crate) fn emulated() -> Option<&'static Kernels> {
+    has_avx2().then_some(&fours::tests::EMULATED)
 }
 
 #[cfg(any(feature = "std", test))]
@@ -27,6 +36,16 @@ fn has_avx2() -> bool {
 #[cfg(not(any(feature = "std", test)))]
 fn has_avx2() -> bool {
     cfg!(all(target_feature = "avx2", target_feature = "fma"))
+}
+
+#[cfg(any(feature = "std", test))]
+fn has_avx_vnni() -> bool {
+    std::is_x86_feature_detected!("avxvnni") && has_avx2()
+}
+
+#[cfg(not(any(feature = "std", test)))]
+fn has_avx_vnni() -> bool {
+    cfg!(target_feature = "avxvnni") && has_avx2()
 }
 
 #[cfg(any(feature = "std", test))]
