@@ -362,12 +362,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn starter_recipe_parses() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/starter.toml");
-        let config = SynthConfig::read(path).unwrap();
-        assert!(config.num_train >= 3000 && config.num_validation >= 300 && config.num_test_per_system >= 20);
-        assert!(config.systems.len() >= 12);
-        assert!(Domain::ALL.iter().all(|domain| config.sources.iter().any(|set| set.domain == *domain)));
+    fn recipes_parse() {
+        for name in ["starter", "starter-finer"] {
+            let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+            let config = SynthConfig::read(path).unwrap();
+            assert!(
+                config.num_train >= 3000 && config.num_validation >= 300 && config.num_test_per_system >= 20
+            );
+            assert!(config.systems.len() >= 12);
+            assert!(
+                Domain::ALL.iter().all(|domain| config.sources.iter().any(|set| set.domain == *domain)),
+                "{name}"
+            );
+        }
     }
 
     #[test]
