@@ -5,7 +5,7 @@
 
 use core::hint::black_box;
 
-use aesa_kernels::attention::{Gate, Keys, MAX_QUERY_TILE, RelativeBias};
+use aesa_kernels::attention::{Gate, Keys, MAX_QUERY_TILE, QueryGate, RelativeBias};
 use aesa_kernels::gemm_i8::Int8Weights;
 use aesa_kernels::{Kernels, Matrix, MatrixMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -66,7 +66,8 @@ fn attention(c: &mut Criterion) {
         let num_keys = num_before + num_queries;
         let (q, k, v) = (numbers(num_queries * dim), numbers(num_keys * dim), numbers(num_keys * dim));
         let (by_distance, weight) = (numbers(2 * 256 + 1), numbers(2 * dim));
-        let gate = Gate { weight: Matrix::new(&weight, dim), bias: &[0.1, 0.2], grep_a: 1.0 };
+        let gate = QueryGate { weight: Matrix::new(&weight, dim), bias: &[0.1, 0.2], grep_a: 1.0 };
+        let gate = Gate::Computed(gate);
         let bias = Some(RelativeBias { by_distance: &by_distance, gate: Some(gate) });
         let keys =
             Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 1.0 / (dim as f32).sqrt(), bias };

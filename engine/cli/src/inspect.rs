@@ -67,6 +67,7 @@ fn onnx_rows(name: String, model: &TractModel) -> Vec<(String, String)> {
         row("format", format!("ONNX, opset {}", model.opset())),
         row("size", format!("{} bytes", model.num_bytes())),
         row("parameters", model.num_parameters()),
+        row("fused", model.fusion()),
     ];
     rows.extend(model.inputs().iter().map(|input| row("input", input)));
     rows.extend(model.outputs().iter().map(|output| row("output", output)));
@@ -127,12 +128,17 @@ fn onnx_document(name: &str, model: &TractModel) -> Value {
     };
     let metadata: Map<String, Value> =
         model.metadata().iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+    let fusion = model.fusion();
+    let fused: Map<String, Value> =
+        fusion.operators.iter().map(|(name, count)| ((*name).to_string(), (*count).into())).collect();
     json!({
         "file": name,
         "format": "onnx",
         "opset": model.opset(),
         "num_bytes": model.num_bytes(),
         "num_parameters": model.num_parameters(),
+        "fused": fused,
+        "left_to_tract": fusion.num_left,
         "inputs": tensors(model.inputs()),
         "outputs": tensors(model.outputs()),
         "metadata": metadata,

@@ -33,11 +33,20 @@ pub struct RelativeBias<'a> {
     pub gate: Option<Gate<'a>>,
 }
 
+/// The queries' factors of the bias.
+#[derive(Clone, Copy, Debug)]
+pub enum Gate<'a> {
+    /// Computed from each query.
+    Computed(QueryGate<'a>),
+    /// Known: one per query, `[num_queries]`.
+    Known(&'a [f32]),
+}
+
 /// A query's factor of the bias: `a (b grep_a - 1) + 2` with `a, b = sigmoid(weight q + bias)`.
 ///
 /// Source: BEATs (Chen et al. 2022), `grep_linear` with the sum over its four outputs per gate taken into the weights.
 #[derive(Clone, Copy, Debug)]
-pub struct Gate<'a> {
+pub struct QueryGate<'a> {
     /// `[2, head_dim]`
     pub weight: Matrix<'a>,
     /// `[2]`
@@ -191,7 +200,7 @@ fn weights<'s, K, P: Products>(
         match &keys.bias {
             Some(bias) => {
                 let distance = -((keys.num_before + first + i) as isize);
-                let factor = bias.gate.map_or(1.0, |gate| gate.of(queries.row(i)));
+                let factor = bias.gate.map_or(1.0, |gate| gate.of(first + i, queries.row(i)));
                 bias.scale_and_add(row, keys.scale, distance, factor);
             }
             None => row.iter_mut().for_each(|s| *s *= keys.scale),
@@ -223,6 +232,17 @@ impl RelativeBias<'_> {
 }
 
 impl Gate<'_> {
+    /// The factor of query `i`.
+    #[inline(always)]
+    fn of(&self, i: usize, query: &[f32]) -> f32 {
+        match self {
+            Self::Computed(gate) => gate.of(query),
+            Self::Known(factors) => factors[i],
+        }
+    }
+}
+
+impl QueryGate<'_> {
     #[inline(always)]
     fn of(&self, query: &[f32]) -> f32 {
         let (a, b) = (self.part(0, query), self.part(1, query));
@@ -248,6 +268,16 @@ mod tests {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 500.0 - 1.0).collect()
     }
 
+    /// A query's factor in f64.
+    fn factor(gate: &QueryGate<'_>, q: &[f32]) -> f64 {
+        let wide = |x: f32| f64::from(x);
+        let [a, b] = [0, 1].map(|g| {
+            let x: f64 = gate.weight.row(g).iter().zip(q).map(|(w, q)| wide(*w) * wide(*q)).sum();
+            1.0 / (1.0 + (-x - wide(gate.bias[g])).exp())
+        });
+        a * (b * wide(gate.grep_a) - 1.0) + 2.0
+    }
+
     /// Plain attention in f64.
     fn reference(q: &[f32], keys: &Keys<'_>, v: &[f32], dim: usize) -> Vec<f64> {
         let (num_keys, wide) = (keys.keys.num_cols(), |x: f32| f64::from(x));
@@ -258,14 +288,11 @@ mod tests {
                 let bias = keys.bias.map_or(0.0, |bias| {
                     let far = (bias.by_distance.len() / 2) as isize;
                     let distance = j as isize - (keys.num_before + i) as isize;
-                    let gate = bias.gate.map_or(1.0, |gate| {
-                        let [a, b] = [0, 1].map(|g| {
-                            let x: f64 =
-                                gate.weight.row(g).iter().zip(q).map(|(w, q)| wide(*w) * wide(*q)).sum();
-                            1.0 / (1.0 + (-x - wide(gate.bias[g])).exp())
-                        });
-                        a * (b * wide(gate.grep_a) - 1.0) + 2.0
-                    });
+                    let gate = match bias.gate {
+                        Some(Gate::Computed(gate)) => factor(&gate, q),
+                        Some(Gate::Known(factors)) => wide(factors[i]),
+                        None => 1.0,
+                    };
                     gate * wide(bias.by_distance[(distance.clamp(-far, far) + far) as usize])
                 });
                 wide(keys.scale) * dot + bias
@@ -290,8 +317,11 @@ mod tests {
             let (q, k, v) =
                 (numbers(num_queries * dim, 1), numbers(dim * num_keys, 2), numbers(num_keys * dim, 3));
             let (table, gate_weight) = (numbers(2 * far + 1, 4), numbers(2 * dim, 5));
-            let gate = Gate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
-            for bias in [None, Some(RelativeBias { by_distance: &table, gate: gated.then_some(gate) })] {
+            let gate = QueryGate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
+            let factors: Vec<f32> = q.chunks_exact(dim).map(|q| factor(&gate, q) as f32).collect();
+            let gates = [Gate::Computed(gate), Gate::Known(&factors)].map(|gate| gated.then_some(gate));
+            let biases = gates.map(|gate| Some(RelativeBias { by_distance: &table, gate }));
+            for bias in [None].into_iter().chain(biases) {
                 let keys = Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 0.4, bias };
                 let expected = reference(&q, &keys, &v, dim);
                 let mut scratch = vec![f32::NAN; MAX_QUERY_TILE * num_keys];

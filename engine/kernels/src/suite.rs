@@ -4,7 +4,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use crate::attention::{Gate, Keys, MAX_QUERY_TILE, RelativeBias};
+use crate::attention::{Gate, Keys, MAX_QUERY_TILE, QueryGate, RelativeBias};
 use crate::attention::{attend_to_numbers_with, attend_with};
 use crate::gemm_i8::{Int8Weights, QuantisedRows};
 use crate::{Kernels, Matrix, MatrixMut};
@@ -313,7 +313,8 @@ fn attention_is_the_same() {
         q.iter_mut().for_each(|q| *q *= size);
         let (k, v) = (random.numbers(dim * num_keys), random.awkward(num_keys * dim));
         let (by_distance, gate_weight) = (random.numbers(2 * far + 1), random.numbers(2 * dim));
-        let gate = Gate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
+        let gate = QueryGate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
+        let gate = Gate::Computed(gate);
         let bias = RelativeBias { by_distance: &by_distance, gate: (case % 2 == 0).then_some(gate) };
         let bias = (case % 5 > 0).then_some(bias);
         let keys = Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 0.3, bias };
@@ -347,7 +348,8 @@ fn attention_in_int8_is_the_same() {
         let (k, v) = (random.int8(num_keys * dim), random.int8(dim * num_keys));
         let [key_scales, value_scales] = [num_keys, dim].map(|n| random.numbers(n));
         let (by_distance, gate_weight) = (random.numbers(2 * far + 1), random.numbers(2 * dim));
-        let gate = Gate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
+        let gate = QueryGate { weight: Matrix::new(&gate_weight, dim), bias: &[0.1, -0.2], grep_a: 1.3 };
+        let gate = Gate::Computed(gate);
         let bias = RelativeBias { by_distance: &by_distance, gate: (case % 2 == 0).then_some(gate) };
         let keys = Int8Weights::new(&k, &key_scales, dim);
         let keys = Keys { keys, num_before, scale: 0.003, bias: (case % 5 > 0).then_some(bias) };

@@ -8,6 +8,7 @@ use aesa_onnx::{DataType, Extent, GraphProto, Message, ModelProto, TensorProto, 
 use sha2::{Digest, Sha256};
 
 use crate::error::TractError;
+use crate::fuse::Find;
 use crate::graph::Network;
 use crate::model::TensorInfo;
 use crate::operators::OPSET;
@@ -42,8 +43,8 @@ pub(crate) struct CheckedFile {
     pub(crate) outputs: Vec<TensorInfo>,
 }
 
-/// Parses and checks the bytes of a model file.
-pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
+/// Parses and checks the bytes of a model file, and fuses `patterns` of its graph.
+pub(crate) fn check(bytes: &[u8], patterns: &[Find]) -> Result<CheckedFile, TractError> {
     let proto = ModelProto::decode(bytes).map_err(|e| TractError::NotOnnx { cause: e.to_string() })?;
     let graph = proto.graph.ok_or(TractError::NotOnnx { cause: "it has no graph".to_string() })?;
     let metadata: Vec<(String, String)> =
@@ -72,7 +73,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<CheckedFile, TractError> {
     if opset != OPSET {
         return refuse(format!("its operators are those of ONNX's set {opset}, not {OPSET}"));
     }
-    let network = Network::new(graph, states)?;
+    let network = Network::new(graph, states, patterns)?;
     Ok(CheckedFile { info, metadata, num_parameters, opset, inputs, outputs, network })
 }
 

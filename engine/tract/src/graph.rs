@@ -1,4 +1,4 @@
-//! The file's graph as tract's, for windows or chunks of one length.
+//! The file's graph, fused, as tract's, for windows or chunks of one length.
 //!
 //! ONNX leaves sizes open that depend on the number of frames. Here that number is known before the first node is wired, so
 //! that every shape is: what the nodes compute from shapes are constants, and no shape has to be inferred.
@@ -10,27 +10,33 @@ use tract_core::internal::*;
 
 use crate::error::TractError;
 use crate::file::{FRAME_SCORES, INPUT, State};
+use crate::fuse::{Find, Fusion, Step, Steps};
+use crate::fused::FusedOp;
 use crate::operators;
 
-/// The nodes of a file, in their order, and its weights: all that [`Network::wire`] needs, any number of times.
+/// The steps of a file, in their order, and its weights: all that [`Network::wire`] needs, any number of times.
 pub(crate) struct Network {
-    weights: Vec<(String, Arc<Tensor>)>,
-    nodes: Vec<NodeProto>,
+    steps: Steps,
     states: Vec<State>,
 }
 
 impl Network {
-    /// Takes over a graph whose initialisers have been checked to hold what their shapes ask for.
+    /// Takes over a graph whose initialisers have been checked to hold what their shapes ask for. Our operators take the place of
+    /// `patterns`.
     ///
     /// # Errors
     /// [`TractError::Operator`] for a node that [`operators::find`] does not know; [`TractError::Build`] for a weight of a type
     /// that none of them takes.
-    pub(crate) fn new(graph: GraphProto, states: Vec<State>) -> Result<Self, TractError> {
+    pub(crate) fn new(graph: GraphProto, states: Vec<State>, patterns: &[Find]) -> Result<Self, TractError> {
         graph.node.iter().try_for_each(operators::check)?;
-        let weights = graph.initializer.into_iter().map(|proto| Ok((proto.name.clone(), tensor(&proto)?)));
-        let weights: TractResult<Vec<_>> = weights.collect();
-        let weights = weights.map_err(|e| TractError::Build { cause: format!("{e:#}") })?;
-        Ok(Self { weights, nodes: graph.node, states })
+        let steps = Steps::new(graph, &outputs(&states), patterns);
+        let steps = steps.map_err(|e| TractError::Build { cause: format!("{e:#}") })?;
+        Ok(Self { steps, states })
+    }
+
+    /// What is fused.
+    pub(crate) fn fusion(&self) -> Fusion {
+        self.steps.fusion()
     }
 
     /// What is carried from chunk to chunk, in the order of inputs and outputs; none in a graph that scores windows.
@@ -46,15 +52,27 @@ impl Network {
         let mut wiring = Wiring::default();
         wiring.input(INPUT, &[1, num_steps * FRAMES_PER_STEP, NUM_MEL_BINS])?;
         self.states.iter().try_for_each(|state| wiring.input(&state.past, &state.shape))?;
-        for (name, weight) in &self.weights {
+        for (name, weight) in &self.steps.constants {
             let outlet = wiring.model.add_const(name, weight.clone())?;
             wiring.outlets.insert(name.clone(), outlet);
         }
-        self.nodes.iter().try_for_each(|node| wiring.node(node))?;
-        let outputs = core::iter::once(FRAME_SCORES).chain(self.states.iter().map(|s| s.present.as_str()));
-        let outputs: Vec<OutletId> = outputs.map(|name| wiring.outlet(name)).collect::<TractResult<_>>()?;
+        for step in &self.steps.steps {
+            match step {
+                Step::Node(node) => wiring.node(node)?,
+                Step::Fused { name, inputs, outputs, counted, op } => {
+                    wiring.fused(name, op, [inputs, outputs, counted])?;
+                }
+            }
+        }
+        let outputs = outputs(&self.states).into_iter().map(|name| wiring.outlet(name));
+        let outputs: Vec<OutletId> = outputs.collect::<TractResult<_>>()?;
         wiring.model.with_output_outlets(&outputs)
     }
+}
+
+/// The scores, then the states.
+fn outputs(states: &[State]) -> Vec<&str> {
+    core::iter::once(FRAME_SCORES).chain(states.iter().map(|state| state.present.as_str())).collect()
 }
 
 /// A graph under construction.
@@ -83,6 +101,26 @@ impl Wiring {
             .with_context(|| format!("node {} ({})", proto.name, proto.op_type))?;
         ensure!(outputs.len() == proto.output.len(), "node {} has outputs that nothing gives", proto.name);
         self.outlets.extend(proto.output.iter().cloned().zip(outputs));
+        Ok(())
+    }
+
+    fn fused(
+        &mut self,
+        name: &str,
+        op: &FusedOp,
+        [inputs, outputs, counted]: [&[String]; 3],
+    ) -> TractResult<()> {
+        let outlets = |names: &[String]| -> TractResult<Vec<OutletId>> {
+            names.iter().map(|name| self.outlet(name)).collect()
+        };
+        let (inputs, counted) = (outlets(inputs)?, outlets(counted)?);
+        let count = |outlet: &OutletId| TractResult::Ok(self.shape(*outlet)?.first().copied());
+        let count_of_first = inputs.first().map(count).transpose()?;
+        for value in &counted {
+            ensure!(Some(count(value)?) == count_of_first, "constants of {name} count something else");
+        }
+        let given = self.model.wire_node(name, op.clone(), &inputs)?;
+        self.outlets.extend(outputs.iter().cloned().zip(given));
         Ok(())
     }
 
@@ -195,7 +233,7 @@ pub(crate) fn axis(axis: i64, rank: usize) -> TractResult<usize> {
 }
 
 /// An initialiser whose bytes are as many as its shape asks for.
-fn tensor(proto: &TensorProto) -> TractResult<Arc<Tensor>> {
+pub(crate) fn tensor(proto: &TensorProto) -> TractResult<Arc<Tensor>> {
     let shape: TVec<usize> =
         proto.dims.iter().map(|n| Ok(usize::try_from(*n)?)).collect::<TractResult<_>>()?;
     let bytes = &proto.raw_data;
@@ -209,6 +247,7 @@ fn tensor(proto: &TensorProto) -> TractResult<Arc<Tensor>> {
     Ok(tensor?.into_arc_tensor())
 }
 
-fn values<T, const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
+/// Little-endian numbers.
+pub(crate) fn values<T, const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> T) -> Vec<T> {
     bytes.as_chunks().0.iter().map(|chunk| value(*chunk)).collect()
 }

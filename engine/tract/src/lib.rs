@@ -1,10 +1,15 @@
 //! AESA-Net from an ONNX file, run by tract.
 //!
 //! ```text
-//! model.onnx --> file.rs: metadata, hash, --> graph.rs, operators.rs: --> model.rs: plans ---> session.rs: scores of a window
-//!                inputs and outputs           nodes as tract's,           whole window once,
-//!                checked once                 per number of steps         tails on demand
+//! model.onnx --> file.rs: metadata, hash, --> fuse.rs, fused.rs:    --> graph.rs, operators.rs: --> model.rs: plans ---> session.rs: scores of a window
+//!                inputs and outputs           patterns of nodes          steps as tract's,           whole window once,
+//!                checked once                 as operators of ours       per number of steps         tails on demand
+//!                                             (pattern.rs, constants.rs)
 //! ```
+//!
+//! What the exporter writes with standard operators (linear maps, int8 or not; attention; layer norms; BLSTMs; convolutions) is computed by
+//! `aesa-kernels`, as the native engine does. A pattern that does not match is left to tract: slower, with the same scores. [`TractModel::fusion`]
+//! tells.
 //!
 //! A [`TractModel`] is loaded once and never changes; each thread scores through its own [`TractSession`]. The same
 //! features give the same bits in any thread and, in windows, after any other window; a graph for chunks carries its state in the session.
@@ -23,13 +28,18 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod constants;
 mod error;
 mod file;
+mod fuse;
+mod fused;
 mod graph;
 mod model;
 mod operators;
+mod pattern;
 mod session;
 
 pub use error::TractError;
+pub use fuse::Fusion;
 pub use model::{TensorInfo, TractModel};
 pub use session::TractSession;

@@ -11,7 +11,8 @@ use aesa::score::NUM_AXES;
 use tract_core::prelude::*;
 
 use crate::error::TractError;
-use crate::file::{FRAME_SCORES, INPUT, State, check};
+use crate::file::{CheckedFile, FRAME_SCORES, INPUT, State, check};
+use crate::fuse::{Fusion, PATTERNS};
 use crate::graph::Network;
 use crate::session::TractSession;
 
@@ -74,14 +75,27 @@ impl TractModel {
     /// [`TractError::NotOnnx`], [`TractError::Info`], [`TractError::Hash`], [`TractError::Interface`], [`TractError::Operator`] or
     /// [`TractError::Build`], in the order of the checks. Damaged bytes are an error, never a panic.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TractError> {
-        let file = check(bytes)?;
+        let fused = Self::build(check(bytes, PATTERNS)?, bytes.len());
+        // Shapes that our operators cannot take show when they are wired.
+        fused.or_else(|_| Self::from_bytes_unfused(bytes))
+    }
+
+    /// As [`from_bytes`](Self::from_bytes), all of it computed by tract's own operators: slower, to compare with.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn from_bytes_unfused(bytes: &[u8]) -> Result<Self, TractError> {
+        Self::build(check(bytes, &[])?, bytes.len())
+    }
+
+    fn build(file: CheckedFile, num_bytes: usize) -> Result<Self, TractError> {
         let window = build(&file.network, file.info.policy.max_steps())?;
         let max_tails = MAX_TAILS_BYTES / (4 * file.num_parameters.max(1));
         let inner = Inner {
             info: file.info,
             metadata: file.metadata,
             num_parameters: file.num_parameters,
-            num_bytes: bytes.len() as u64,
+            num_bytes: num_bytes as u64,
             opset: file.opset,
             inputs: file.inputs,
             outputs: file.outputs,
@@ -126,6 +140,11 @@ impl TractModel {
     /// The network's outputs.
     pub fn outputs(&self) -> &[TensorInfo] {
         &self.inner.outputs
+    }
+
+    /// What of the graph is computed by operators of ours, and what is left to tract.
+    pub fn fusion(&self) -> Fusion {
+        self.inner.network.fusion()
     }
 
     /// The states of a clip that has not begun: zeros.

@@ -313,6 +313,9 @@ fn inspect_shows_the_metadata() {
     }
     let document: Value = serde_json::from_str(stdout(&inspect(&["--json", "tiny.onnx"]))).unwrap();
     assert_eq!(document["metadata"]["aesa.id"], "tiny");
+    assert!(stdout(&output).contains("2 attention, "), "{}", stdout(&output));
+    assert_eq!(document["fused"]["attention"], 2);
+    assert!(document["left_to_tract"].as_u64().unwrap() < 20, "{document}");
     assert_eq!(document["num_bytes"].as_u64().unwrap(), fs::metadata(place.path("tiny.onnx")).unwrap().len());
 
     let sound = place.wav("a.wav", 1_000, 1);

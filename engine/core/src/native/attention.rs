@@ -1,6 +1,6 @@
 //! Self-attention of a block: keys and values of a head are gathered, then its queries replaced by what they find.
 
-use aesa_kernels::attention::{Gate, Keys, RelativeBias};
+use aesa_kernels::attention::{Gate, Keys, QueryGate, RelativeBias};
 use aesa_kernels::{Kernels, Matrix, MatrixMut};
 
 use super::cache::{Past, Ring};
@@ -137,7 +137,8 @@ impl<'a> Attention<'a> {
 
     fn relative_bias<'b>(&'b self, by_distance: &'b [f32], head: usize) -> RelativeBias<'b> {
         let gate = self.gates.as_ref();
-        let gate = gate.map(|g| Gate { weight: g.weight, bias: g.bias, grep_a: g.factors[head] });
+        let gate = gate.map(|g| QueryGate { weight: g.weight, bias: g.bias, grep_a: g.factors[head] });
+        let gate = gate.map(Gate::Computed);
         RelativeBias { by_distance, gate }
     }
 }
