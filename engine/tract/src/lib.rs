@@ -1,10 +1,11 @@
 //! AESA-Net from an ONNX file, run by tract.
 //!
 //! ```text
-//! model.onnx --> file.rs: metadata, hash, --> fuse.rs, fused.rs:    --> graph.rs, operators.rs: --> model.rs: plans ---> session.rs: scores of a window
-//!                inputs and outputs           patterns of nodes          steps as tract's,           whole window once,
-//!                checked once                 as operators of ours       per number of steps         tails on demand
-//!                                             (pattern.rs, constants.rs)
+//! model.onnx --> file.rs: metadata, hash, --> fuse.rs: patterns --> graph.rs, operators.rs: --> model.rs: plans ---> session.rs: scores
+//!                inputs and outputs           of nodes as fused.rs   nodes as tract's,           whole window once,   of a window
+//!                checked once                                        per number of steps         tails on demand
+//!
+//! pattern.rs     who gives and takes what;   constants.rs   weights on their way into our operators;   fused/   the operators
 //! ```
 //!
 //! What the exporter writes with standard operators (linear maps, int8 or not; attention; layer norms; BLSTMs; convolutions) is computed by
