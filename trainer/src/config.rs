@@ -1,5 +1,5 @@
-//! Every key of a training run, with its default. A run folder's `config.toml` holds them all, but a `device` that is the
-//! CPU and a `precision` that is float32.
+//! Every key of a training run, with its default. A run folder's `config.toml` holds them all, so that a default that changes
+//! later changes no older run.
 
 use core::str::FromStr;
 use std::path::Path;
@@ -30,24 +30,19 @@ pub struct TrainConfig {
     /// Seed of weights, dropout, order, crops and triplets. The same seed on the same machine gives the same
     /// model.
     pub seed: u64,
-    /// CPU threads; 0 takes all.
+    /// CPU threads; 0 takes all. Another number adds in another order, so that one seed gives not quite the same model.
     pub threads: usize,
     /// Where the network is trained: `cpu`, `cuda` (the first GPU) or `cuda:N`. Features and the cache of hidden
     /// states stay in main memory. A GPU adds in no fixed order, so that one seed gives not quite one model there.
-    ///
-    /// The CPU is not written: runs on it have the hash that they had before there was a choice.
-    #[serde(skip_serializing_if = "DeviceName::is_cpu")]
     pub device: DeviceName,
     /// What the operands of matrix products are while the network learns: `float32`, or `bfloat16` as PyTorch's autocast has
     /// it, which halves their memory and is faster where the device has bf16 units; [`crate::precision`] says which
     /// layers. Validation, evaluation, cached hidden states and exported models are float32 always.
-    #[serde(skip_serializing_if = "Precision::is_float32")]
     pub precision: Precision,
 
     /// At most this many passes over the training set.
     pub epochs: usize,
     /// Epochs over which a cosine schedule falls, for a run that another one goes on from before it has fallen; 0 is `epochs`.
-    #[serde(skip_serializing_if = "is_zero")]
     pub schedule_epochs: usize,
     /// Epochs without a better validation MSE after which training ends; 0 never ends early.
     pub patience: usize,
@@ -65,11 +60,9 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Adam's learning rate for the encoder, where it is trained.
     pub encoder_learning_rate: f64,
-    /// Keeps the encoder as it is, as in the paper.
+    /// Keeps the encoder as it is, as in the paper. It then needs weights: `init` or `init_encoder`.
     pub freeze_encoder: bool,
-    /// Keeps the head's layer weights and norms as they are: in a fresh head all of the encoder's layers count alike. Not
-    /// written where they learn: such runs have the hash that they had before there was a choice.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// Keeps the head's layer weights and norms as they are: in a fresh head all of the encoder's layers count alike.
     pub freeze_layer_weights: bool,
     /// How the learning rates change over the run.
     pub learning_rate_schedule: Schedule,
@@ -82,7 +75,6 @@ pub struct TrainConfig {
 
     /// Where this is not 0, what is validated and kept is a running mean of the weights, of which every optimiser step
     /// forgets what this lacks to 1: with 0.998 it looks back over about 500 steps. The paper has none.
-    #[serde(skip_serializing_if = "is_zero")]
     pub average_decay: f64,
 
     /// Weight of the MSE of every token score against the clip's target, or a teacher's score of that token; 0 is the
@@ -97,7 +89,6 @@ pub struct TrainConfig {
     pub gain_db: f64,
     /// Each training clip goes through a random filter, a curve of up to this many dB over the mel bins, alike for all clips of
     /// one family; 0 is none.
-    #[serde(skip_serializing_if = "is_zero")]
     pub filter_db: f64,
     /// Each training clip is moved up or down by up to this many mel bins, alike for all clips of one family.
     pub mel_shift: usize,
@@ -105,7 +96,8 @@ pub struct TrainConfig {
     /// it off, as in the paper. Where it is on, the clips of one family share a batch and are cropped alike.
     pub rank_weight: f64,
     /// Memory for the hidden states of a frozen encoder, MiB, for training's clips and again for validation's; where they
-    /// would need more they are computed anew each epoch, unless `train --cache` keeps them on disk.
+    /// would need more they are computed anew each epoch, unless `train --cache` keeps them on disk. They are kept in f16, so
+    /// that what fits learns not quite the weights that it would otherwise.
     pub cache_hidden_mib: usize,
 
     /// A run folder, a safetensors file, or an exported model.onnx (f32) of the same sizes to start from.
@@ -117,9 +109,7 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_encoder: Option<String>,
 
-    /// Training for streams that are scored chunk by chunk. Not written where it is as by default: such runs have the
-    /// hash that they had before there was a choice.
-    #[serde(skip_serializing_if = "ChunkConfig::is_default")]
+    /// Training for streams that are scored chunk by chunk.
     pub chunks: ChunkConfig,
     /// What a student learns from its teacher; only for `distill`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,11 +133,6 @@ pub struct ChunkConfig {
 }
 
 impl ChunkConfig {
-    /// Whether the config need not be written.
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// What an optimiser step may hear. Without sizes it draws nothing from `rng`.
     pub fn draw(&self, rng: &mut Pcg64) -> Option<Chunking> {
         if self.steps.is_empty() || rng.random_bool(self.full_context_share) {
@@ -172,7 +157,6 @@ pub struct TripletConfig {
     /// Scales embeddings to length 1 before they are compared.
     pub normalise: bool,
     /// One triplet per clip, whose clips are alike where all axes are, instead of one per clip and axis.
-    #[serde(skip_serializing_if = "is_zero")]
     pub shared: bool,
 }
 
@@ -187,11 +171,6 @@ pub enum DeviceName {
 }
 
 impl DeviceName {
-    /// Whether it is the processor.
-    fn is_cpu(&self) -> bool {
-        *self == Self::Cpu
-    }
-
     /// The device, where libtorch sees it.
     ///
     /// # Errors
@@ -358,48 +337,59 @@ impl TrainConfig {
         Ok(toml::to_string(self)?)
     }
 
-    fn check(&self) -> Result<()> {
-        let (encoder, head) = (&self.model.encoder, &self.model.head);
-        let divides = |part: i64, whole: i64| part > 0 && whole > 0 && whole % part == 0;
-        ensure!(encoder.input_patch_size == 16, "model.encoder.input_patch_size must be 16");
-        ensure!(encoder.encoder_layers > 0, "model.encoder.encoder_layers must be positive");
-        ensure!(
-            divides(encoder.encoder_attention_heads, encoder.encoder_embed_dim)
-                && divides(encoder.conv_pos_groups, encoder.encoder_embed_dim),
-            "model.encoder.encoder_embed_dim must be a multiple of its attention heads and conv_pos_groups"
-        );
-        ensure!(
-            divides(head.attention_heads, head.shared_dim),
-            "model.head.shared_dim must be a multiple of attention_heads"
-        );
-        ensure!(
-            encoder.num_buckets >= 4 && encoder.max_distance > encoder.num_buckets / 4,
-            "model.encoder.max_distance must exceed a quarter of num_buckets, and num_buckets be 4 or more"
-        );
-        for (name, p) in [("encoder", encoder.dropout), ("head", head.dropout)] {
-            ensure!((0.0..1.0).contains(&p), "model.{name}.dropout must be at least 0 and below 1");
+    /// The config as a run's hash knows it: [`Self::to_toml`] without the keys that came later than the hash, where they are
+    /// as by default. So runs keep the hash that they had before there was a choice.
+    ///
+    /// # Errors
+    /// Those of [`Self::to_toml`].
+    pub fn to_hashed_toml(&self) -> Result<String> {
+        let text = self.to_toml()?;
+        // A table and an empty line after it: tables follow the keys of none.
+        let tables = text.split("\n\n").filter_map(|table| {
+            let name = table.lines().next().filter(|line| line.starts_with('[')).unwrap_or_default();
+            let is_late = |line: &str| LATER_KEYS.iter().any(|(of, key)| *of == name && *key == line);
+            let kept: Vec<&str> = table.split('\n').filter(|line| !is_late(line)).collect();
+            (name != "[chunks]" || self.chunks != ChunkConfig::default()).then(|| kept.join("\n"))
+        });
+        Ok(tables.collect::<Vec<_>>().join("\n\n"))
+    }
+
+    /// Whether every value is one that a run can be made with.
+    ///
+    /// # Errors
+    /// Where one is not; the message names its key.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.check_sizes()?;
+        for (name, count) in
+            [("epochs", self.epochs), ("batch_size", self.batch_size), ("window_steps", self.window_steps)]
+        {
+            ensure!(count > 0, "{name} is 0, expected 1 or more");
         }
-        ensure!(self.batch_size > 0, "batch_size must be positive");
-        ensure!(self.window_steps > 0, "window_steps must be positive");
+        ensure!(self.threads <= MAX_THREADS, "threads is {}, expected 0 to {MAX_THREADS}", self.threads);
         ensure!(self.crop_steps <= self.window_steps, "crop_steps must not exceed window_steps");
         ensure!(self.final_full_epochs <= self.epochs, "final_full_epochs must not exceed epochs");
-        ensure!(
-            self.learning_rate > 0.0 && self.encoder_learning_rate >= 0.0,
-            "learning rates must be positive"
-        );
+        for (name, value) in [
+            ("learning_rate", self.learning_rate),
+            ("encoder_learning_rate", self.encoder_learning_rate),
+            ("weight_decay", self.weight_decay),
+            ("clip_grad_norm", self.clip_grad_norm),
+            ("frame_weight", self.frame_weight),
+            ("rank_weight", self.rank_weight),
+            ("gain_db", self.gain_db),
+            ("filter_db", self.filter_db),
+            ("triplet.alpha", self.triplet.alpha),
+            ("triplet.eps", self.triplet.eps),
+            ("triplet.margin", self.triplet.margin),
+        ] {
+            ensure!(value.is_finite() && value >= 0.0, "{name} is {value}, expected a number of 0 or more");
+        }
+        ensure!(self.learning_rate > 0.0, "learning_rate is 0, expected more");
         ensure!((0.0..1.0).contains(&self.average_decay), "average_decay must be at least 0 and below 1");
-        ensure!(
-            self.gain_db >= 0.0 && self.filter_db >= 0.0 && self.rank_weight >= 0.0 && self.mel_shift < 64,
-            "gain_db, filter_db and rank_weight must not be negative, and mel_shift must be below 64"
-        );
+        ensure!(self.mel_shift < 64, "mel_shift must be below 64");
         ensure!(!self.chunks.steps.contains(&0), "chunks.steps must be positive");
         ensure!(
             (0.0..=1.0).contains(&self.chunks.full_context_share),
             "chunks.full_context_share must be 0 to 1"
-        );
-        ensure!(
-            self.triplet.eps >= 0.0 && self.triplet.margin >= 0.0,
-            "triplet.eps and margin must not be negative"
         );
         ensure!(
             self.triplet.alpha == 0.0 || self.triplet.capacity > 1,
@@ -407,12 +397,54 @@ impl TrainConfig {
         );
         Ok(())
     }
+
+    /// Whether the sizes make a network: none of libtorch's own checks stands before its arithmetic.
+    fn check_sizes(&self) -> Result<()> {
+        let (encoder, head) = (&self.model.encoder, &self.model.head);
+        for (name, size) in [
+            ("encoder.embed_dim", encoder.embed_dim),
+            ("encoder.encoder_embed_dim", encoder.encoder_embed_dim),
+            ("encoder.encoder_layers", encoder.encoder_layers),
+            ("encoder.encoder_ffn_embed_dim", encoder.encoder_ffn_embed_dim),
+            ("encoder.encoder_attention_heads", encoder.encoder_attention_heads),
+            ("encoder.conv_pos", encoder.conv_pos),
+            ("encoder.conv_pos_groups", encoder.conv_pos_groups),
+            ("head.adapter_dim", head.adapter_dim),
+            ("head.lstm_dim", head.lstm_dim),
+            ("head.lstm_layers", head.lstm_layers),
+            ("head.shared_dim", head.shared_dim),
+            ("head.attention_heads", head.attention_heads),
+        ] {
+            ensure!(size > 0, "model.{name} is {size}, expected 1 or more");
+        }
+        ensure!(encoder.input_patch_size == 16, "model.encoder.input_patch_size must be 16");
+        ensure!(
+            encoder.num_buckets >= 4 && encoder.max_distance > encoder.num_buckets / 4,
+            "model.encoder.max_distance must exceed a quarter of num_buckets, and num_buckets be 4 or more"
+        );
+        for (name, p) in [("encoder", encoder.dropout), ("head", head.dropout)] {
+            ensure!((0.0..1.0).contains(&p), "model.{name}.dropout must be at least 0 and below 1");
+        }
+        // What cannot be exported need not be trained.
+        aesa_export::parameters(&self.model).context("in [model]")?;
+        Ok(())
+    }
 }
 
-/// Whether a key need not be written.
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
+/// More than any machine has.
+const MAX_THREADS: usize = 1024;
+
+/// Keys that came later than the hash of a run, each by its table and with its default; `[chunks]` came later as a whole.
+/// A new key has to be added here.
+const LATER_KEYS: [(&str, &str); 7] = [
+    ("", "device = \"cpu\""),
+    ("", "precision = \"float32\""),
+    ("", "schedule_epochs = 0"),
+    ("", "freeze_layer_weights = false"),
+    ("", "average_decay = 0.0"),
+    ("", "filter_db = 0.0"),
+    ("[triplet]", "shared = false"),
+];
 
 /// Sets one `a.b.c=value`; the value is TOML, or else taken as a string.
 fn override_key(table: &mut toml::Table, entry: &str) -> Result<()> {
@@ -444,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_the_paper() {
+    fn an_empty_file_is_all_defaults() {
         let config = read("", &[]).unwrap();
         assert_eq!(config, TrainConfig::default());
         assert_eq!((config.batch_size, config.learning_rate, config.triplet.alpha), (1, 1e-4, 0.2));
@@ -454,6 +486,45 @@ mod tests {
     fn what_is_written_reads_the_same() {
         let config = TrainConfig { init: Some("runs/a".into()), crop_steps: 16, ..TrainConfig::default() };
         assert_eq!(read(&config.to_toml().unwrap(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn every_key_is_written_and_old_runs_keep_their_hash() {
+        let text = TrainConfig::default().to_toml().unwrap();
+        for line in [
+            "device = \"cpu\"",
+            "precision = \"float32\"",
+            "average_decay = 0.0",
+            "[chunks]",
+            "shared = false",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        // Written before there were these keys.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/starter/config.toml");
+        let old = std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&old, &[]).unwrap().to_hashed_toml().unwrap(), old);
+        let without_chunks = |text: &str| {
+            let (start, end) = (text.find("[chunks]").unwrap(), text.find("[triplet]").unwrap());
+            format!("{}{}", &text[..start], &text[end..])
+        };
+        let config = read(&old, &["chunks.steps=[]"]).unwrap();
+        assert_eq!(config.to_hashed_toml().unwrap(), without_chunks(&old));
+        // Another value than the default counts.
+        for setting in [
+            "device=cuda",
+            "precision=bfloat16",
+            "schedule_epochs=1",
+            "freeze_layer_weights=true",
+            "filter_db=1",
+        ] {
+            let changed = read(&old, &[setting]).unwrap().to_hashed_toml().unwrap();
+            let key = setting.split_once('=').unwrap().0;
+            assert!(changed.contains(&format!("\n{key} = ")), "{changed}");
+        }
+        assert!(
+            read(&old, &["triplet.shared=true"]).unwrap().to_hashed_toml().unwrap().contains("shared = true")
+        );
     }
 
     #[test]
@@ -478,7 +549,6 @@ mod tests {
             assert_eq!(String::from(config.device), name);
             assert_eq!(read(&config.to_toml().unwrap(), &[]).unwrap(), config);
         }
-        assert!(!TrainConfig::default().to_toml().unwrap().contains("device"));
         for text in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
             let error = format!("{:#}", read(&format!("device = '{text}'"), &[]).unwrap_err());
             assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");
@@ -517,25 +587,17 @@ mod tests {
             ..TrainConfig::default()
         };
         assert_eq!(config, stated);
-        // A new key has to be told of: stated by the paper, or open.
-        let written: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
-        let chunks = ChunkConfig { steps: vec![6], ..ChunkConfig::default() };
-        let complete = TrainConfig {
-            device: DeviceName::Cuda(0),
-            precision: Precision::Bfloat16,
-            freeze_layer_weights: true,
-            schedule_epochs: 1,
-            average_decay: 0.5,
-            filter_db: 1.0,
-            triplet: TripletConfig { shared: true, ..TripletConfig::default() },
-            chunks,
-            ..config
-        };
-        let mut all: toml::Table = complete.to_toml().unwrap().parse().unwrap();
+        // A new key has to be told of: what it does, and whether the paper states it.
+        let text = std::fs::read_to_string(path).unwrap();
+        let is_bare = |line: &&str| line.contains(" = ") && !line.contains('#');
+        assert_eq!(text.lines().find(is_bare), None);
+        let written: toml::Table = text.parse().unwrap();
+        let mut all: toml::Table = config.to_toml().unwrap().parse().unwrap();
         // Without `init` there are no parts of it.
         all.remove("init_parts");
-        // The encoder's sizes are its checkpoint's.
-        all["model"].as_table_mut().unwrap().remove("encoder");
+        // The encoder's sizes are its checkpoint's; the checkpoint knows no dropout.
+        let encoder = |table: &toml::Table| table["model"]["encoder"].as_table().unwrap().clone();
+        assert!(encoder(&written).keys().eq(["dropout"]) && encoder(&all).contains_key("dropout"));
         let keys = |table: &toml::Table| -> Vec<String> {
             let inner = |(key, value): (&String, &toml::Value)| match value.as_table() {
                 Some(table) => table.keys().map(|name| format!("{key}.{name}")).collect(),
@@ -553,7 +615,6 @@ mod tests {
         use rand::SeedableRng;
 
         let default = TrainConfig::default();
-        assert!(!default.to_toml().unwrap().contains("chunks"));
         let mut rng = Pcg64::seed_from_u64(1);
         assert_eq!(default.chunks.draw(&mut rng), None);
         assert_eq!(rng, Pcg64::seed_from_u64(1));
@@ -592,5 +653,55 @@ mod tests {
             assert!(read(text, &[]).is_err(), "{text}");
         }
         assert!(read("", &["no_equals_sign"]).is_err());
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        for setting in [
+            "model.encoder.embed_dim=0",
+            "model.encoder.encoder_embed_dim=-768",
+            "model.encoder.encoder_layers=0",
+            "model.encoder.encoder_ffn_embed_dim=0",
+            "model.encoder.encoder_attention_heads=0",
+            "model.encoder.conv_pos=0",
+            "model.encoder.conv_pos_groups=0",
+            "model.head.adapter_dim=0",
+            "model.head.lstm_dim=0",
+            "model.head.lstm_layers=0",
+            "model.head.shared_dim=0",
+            "model.head.attention_heads=0",
+            "epochs=0",
+            "batch_size=0",
+            "window_steps=0",
+            "threads=100000",
+            "learning_rate=0",
+            "learning_rate=inf",
+            "encoder_learning_rate=-1e-5",
+            "weight_decay=nan",
+            "clip_grad_norm=-1",
+            "frame_weight=-1",
+            "rank_weight=inf",
+            "gain_db=-3",
+            "filter_db=nan",
+            "triplet.alpha=-0.2",
+            "triplet.eps=nan",
+            "triplet.margin=-1",
+        ] {
+            let error = format!("{:#}", read("final_full_epochs = 0", &[setting]).unwrap_err());
+            let (key, value) = setting.split_once('=').unwrap();
+            let value = value.replace("nan", "NaN").replace("-1e-5", "-0.00001");
+            assert!(error.contains(&format!("{key} is {value}, expected")), "{setting}: {error}");
+        }
+        // Sizes that are none together.
+        for (setting, expected) in [
+            ("model.encoder.encoder_attention_heads=7", "encoder_attention_heads divides encoder_embed_dim"),
+            ("model.encoder.conv_pos_groups=7", "conv_pos_groups divides encoder_embed_dim"),
+            ("model.head.attention_heads=7", "attention_heads divides shared_dim"),
+            ("model.encoder.layer_norm_first=true", "deep_norm excludes layer_norm_first"),
+            ("model.head.lstm_dim=1000000", "every size is 1 to 65536"),
+        ] {
+            let error = format!("{:#}", read("", &[setting]).unwrap_err());
+            assert!(error.contains(expected), "{setting}: {error}");
+        }
     }
 }

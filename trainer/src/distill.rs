@@ -19,12 +19,13 @@ use tch::{Device, Kind, Tensor};
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
 use crate::dropout::Dropout;
+use crate::import;
 use crate::inputs::Batch;
 use crate::layers::Linear;
 use crate::loss::{BatchLoss, Loss, Truth};
 use crate::model::AesaNet;
 use crate::padding;
-use crate::run::RunFolder;
+use crate::run::{RunFolder, weights_file};
 use crate::upload::upload;
 use crate::weights::{self, NamedTensors};
 use crate::{
@@ -36,7 +37,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DistillConfig {
-    /// The teacher's run folder; `distill --teacher` sets it.
+    /// The teacher's run folder, or its exported model.onnx (f32) with the run's config.toml beside it; `distill --teacher`
+    /// sets it.
     pub teacher: String,
     /// Weight of the loss on hidden states; 0 learns from the scores alone.
     pub hidden_weight: f64,
@@ -85,31 +87,25 @@ impl Teacher {
     /// The teacher that a config names; `None` where it has no `[distill]`.
     ///
     /// # Errors
-    /// Where the teacher's run cannot be read or does not fit the student, or the student could not learn.
+    /// Where the teacher cannot be read or does not fit the student, or the student could not learn.
     pub fn load(config: &TrainConfig, device: Device) -> Result<Option<Self>> {
         let Some(distill) = &config.distill else { return Ok(None) };
         let path = Path::new(&distill.teacher);
         let cannot = || format!("cannot use the teacher {}", path.display());
-        ensure!(
-            path.is_dir(),
-            "the teacher {:?} is no run folder (an exported model has no weights to learn from)",
-            distill.teacher
-        );
-        let run = RunFolder::open(path);
-        let theirs = run.config().with_context(cannot)?;
+        let theirs = teacher_config(path)?;
+        let weights = weights_file(path);
+        let tensors = if path.is_dir() {
+            RunFolder::open(path).weights()
+        } else {
+            import::read_all(path, &theirs.model, "")
+        };
         let mut net = AesaNet::on(device, &theirs.model);
-        weights::load(&mut net.store, &weights::read(&run.weights_path())?, "").with_context(cannot)?;
+        tensors.and_then(|tensors| weights::load(&mut net.store, &tensors, "")).with_context(cannot)?;
         net.store.freeze();
         let num_layers = theirs.model.encoder.encoder_layers as usize;
         check(config, distill, &theirs, num_layers)?;
         let width = theirs.model.encoder.encoder_embed_dim;
-        Ok(Some(Self {
-            net,
-            window_steps: theirs.window_steps,
-            num_layers,
-            width,
-            weights: run.weights_path(),
-        }))
+        Ok(Some(Self { net, window_steps: theirs.window_steps, num_layers, width, weights }))
     }
 
     /// Makes the teacher's scores the clips' targets.
@@ -130,6 +126,28 @@ impl Teacher {
     pub fn weights_path(&self) -> &Path {
         &self.weights
     }
+}
+
+/// How a teacher was trained: what its run folder says, or the `config.toml` beside an exported model.
+///
+/// # Errors
+/// Where it is neither, or there is no such config.
+pub fn teacher_config(path: &Path) -> Result<TrainConfig> {
+    let cannot = || format!("cannot use the teacher {}", path.display());
+    if path.is_dir() {
+        return RunFolder::open(path).config().with_context(cannot);
+    }
+    ensure!(
+        path.is_file() && path.extension().is_some_and(|extension| extension == "onnx"),
+        "the teacher {path:?} is no run folder, and no model.onnx that was exported from one"
+    );
+    let config = path.with_file_name("config.toml");
+    ensure!(
+        config.is_file(),
+        "cannot use the teacher {}: its sizes are in its run's config.toml, which has to lie beside it",
+        path.display()
+    );
+    TrainConfig::read(&config, &[]).with_context(cannot)
 }
 
 /// Whether a teacher fits the student of `config`, and the student can learn.
@@ -283,6 +301,38 @@ mod tests {
     }
 
     #[test]
+    fn an_exported_teacher_scores_as_its_network() {
+        use aesa_export::{ModelConfig, random_tensors, tiny_info, write_onnx};
+
+        let config =
+            TrainConfig { model: ModelConfig::tiny(), freeze_encoder: false, ..TrainConfig::default() };
+        let tensors = random_tensors(&config.model, 5).unwrap();
+        let mut net = AesaNet::new(&config.model);
+        let named = tensors.0.iter().map(|(name, tensor)| {
+            let shape: Vec<i64> = tensor.shape.iter().map(|n| *n as i64).collect();
+            (name.clone(), Tensor::from_slice(&tensor.data).view(&shape[..]))
+        });
+        weights::load(&mut net.store, &named.collect(), "").unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, write_onnx(&config.model, &tensors, &tiny_info()).unwrap()).unwrap();
+        let distill = DistillConfig { teacher: path.display().to_string(), ..DistillConfig::default() };
+        let student = TrainConfig { distill: Some(distill), ..config.clone() };
+        let error = Teacher::load(&student, Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("config.toml, which has to lie beside it"), "{error}");
+        std::fs::write(folder.path().join("config.toml"), config.to_toml().unwrap()).unwrap();
+        let teacher = Teacher::load(&student, Device::Cpu).unwrap().unwrap();
+        assert_eq!(teacher.weights_path(), path);
+        let features = Tensor::randn([1, 16 * 9, 128], (Kind::Float, Device::Cpu));
+        let scores =
+            |net: &AesaNet| tch::no_grad(|| net.forward(&features, None, None, Dropout::Off).token_scores);
+        let (a, b) = (scores(&net), scores(&teacher.net));
+        assert!(a.std(false).double_value(&[]) > 1e-3);
+        assert!((a - b).abs().max().double_value(&[]) < 1e-5);
+    }
+
+    #[test]
     fn differences_are_means_over_own_tokens() {
         tch::manual_seed(1);
         let config = TrainConfig {
@@ -312,7 +362,7 @@ mod tests {
         assert!((loss(&distillation, 1.0, -3.0) - (4.0 + 2.0)).abs() < 1e-5);
         // The second token is padding, and differs.
         let mut other = states(1.0);
-        other.iter_mut().for_each(|x| _ = x.narrow(1, 1, 1).fill_(100.0));
+        other.iter_mut().for_each(|x| _ = x.narrow(1, 1, 1).fill_(f64::NAN));
         let padded: Vec<Tensor> = other.iter().map(|x| Tensor::cat(&[x, &states(1.0)[0]], 0)).collect();
         let truth: Vec<Tensor> = (0..=num_layers).map(|_| Tensor::ones_like(&padded[0])).collect();
         let padding = padding::Padding::of(&[1, 2], Device::Cpu);

@@ -30,10 +30,7 @@ pub fn ensure() {
 /// `None` where it is loaded, asked for already, or not beside the half that is loaded. `loaded` is as
 /// `/proc/self/maps`.
 fn with_cuda(loaded: &str, preloaded: &str) -> Option<String> {
-    let library = |name: &str| -> Option<PathBuf> {
-        let line = loaded.lines().find(|line| line.ends_with(name))?;
-        Some(Path::new(&line[line.find('/')?..]).to_path_buf())
-    };
+    let library = |name: &str| library(loaded, name);
     let cuda = library("/libtorch_cpu.so")?.with_file_name("libtorch_cuda.so");
     let path = cuda.to_str()?;
     // A list of paths that ends at colons and spaces.
@@ -43,6 +40,30 @@ fn with_cuda(loaded: &str, preloaded: &str) -> Option<String> {
         return None;
     }
     Some(if preloaded.is_empty() { path.to_owned() } else { format!("{preloaded}:{path}") })
+}
+
+/// The version of the libtorch that is loaded, as the folder that it lies in tells: `2.11.0+cpu`; else `unknown`.
+pub fn libtorch_version() -> String {
+    let loaded = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    version_of(&loaded).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// `loaded` is as `/proc/self/maps`. Python's torch has a `version.py`, the archives of libtorch have a `build-version`.
+fn version_of(loaded: &str) -> Option<String> {
+    let library = library(loaded, "/libtorch_cpu.so")?;
+    let folder = library.parent()?.parent()?;
+    let python = fs::read_to_string(folder.join("version.py")).ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
+        Some(line.trim_matches(['\'', '"']).to_owned())
+    });
+    let plain = || fs::read_to_string(folder.join("build-version")).ok().map(|text| text.trim().to_owned());
+    python.or_else(plain)
+}
+
+/// Where a library lies that is loaded.
+fn library(loaded: &str, name: &str) -> Option<PathBuf> {
+    let line = loaded.lines().find(|line| line.ends_with(name))?;
+    Some(Path::new(&line[line.find('/')?..]).to_path_buf())
 }
 
 #[cfg(unix)]
@@ -68,6 +89,18 @@ const DEFAULTS: [(&str, &str); 3] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loaded_libtorch_tells_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = format!("7f00-7f10 r-xp 0 08:01 42  {}/lib/libtorch_cpu.so\n", folder.path().display());
+        assert_eq!(version_of(&loaded), None);
+        fs::write(folder.path().join("build-version"), "2.11.0\n").unwrap();
+        assert_eq!(version_of(&loaded).as_deref(), Some("2.11.0"));
+        fs::write(folder.path().join("version.py"), "__all__ = []\n__version__ = '2.11.0+cu130'\n").unwrap();
+        assert_eq!(version_of(&loaded).as_deref(), Some("2.11.0+cu130"));
+        assert_eq!(version_of(""), None);
+    }
 
     #[test]
     fn libtorchs_cuda_half_is_loaded_once_and_where_it_is() {

@@ -25,9 +25,12 @@ use crate::weights::NamedTensors;
 /// # Errors
 /// Where the file cannot be read, is no such file, stores weights as int8 or f16, or is of another size.
 pub fn read(path: &Path, config: &ModelConfig, prefix: &str) -> Result<NamedTensors> {
-    let cannot = || format!("cannot start from {}", path.display());
-    let bytes = std::fs::read(path).with_context(cannot)?;
-    Import::new(&bytes, config).and_then(|import| import.all(prefix)).with_context(cannot)
+    read_all(path, config, prefix).with_context(|| format!("cannot start from {}", path.display()))
+}
+
+/// As [`read`]; the message does not name the file.
+pub(crate) fn read_all(path: &Path, config: &ModelConfig, prefix: &str) -> Result<NamedTensors> {
+    Import::new(&std::fs::read(path)?, config)?.all(prefix)
 }
 
 /// An exported file's constants, and the sizes that they should have.
@@ -97,7 +100,14 @@ impl<'a> Import<'a> {
             let (buckets, far) = (encoder.num_buckets, encoder.max_distance);
             let table = self.constant("beats.encoder.position_bias.table", &[shape[1], 2 * far + 1])?;
             let index = beats::buckets(buckets, far, far + 1, Device::Cpu); // (2 far + 1)
-            Tensor::zeros(shape, (Kind::Double, Device::Cpu)).index_copy(0, &index, &table.transpose(0, 1))
+            let table = table.transpose(0, 1); // (2 far + 1, H)
+            let by_bucket = Tensor::zeros(shape, (Kind::Double, Device::Cpu)).index_copy(0, &index, &table);
+            // The file holds no buckets, so that a wrong number of them shows only here.
+            ensure!(
+                by_bucket.index_select(0, &index) == table,
+                "its position bias is of another num_buckets than {buckets}"
+            );
+            by_bucket
         } else if let Some(part) = name.strip_prefix("beats.encoder.pos_conv.0.") {
             let groups = encoder.conv_pos_groups;
             let (width, kernel) = (encoder.encoder_embed_dim, encoder.conv_pos);
@@ -272,12 +282,15 @@ mod tests {
             format!("{:#}", read(&path, config, "").unwrap_err())
         };
         let file = exported(&config, &tensors, Storage::F32);
+        let mut other_buckets = config.clone();
+        other_buckets.encoder.num_buckets = 12;
         let cases = [
             (refusal(b"RIFF", &config), "no ONNX file"),
             (refusal(&file[..file.len() / 2], &config), "no ONNX file"),
             (refusal(&exported(&config, &tensors, Storage::Int8), &config), "as int8, not f32"),
             (refusal(&exported(&config, &tensors, Storage::F16), &config), "as f16, not f32"),
             (refusal(&file, &ModelConfig::starter()), "in the network"),
+            (refusal(&file, &other_buckets), "another num_buckets than 12"),
         ];
         for (message, reason) in cases {
             assert!(message.contains("cannot start from") && message.contains(reason), "{message}");

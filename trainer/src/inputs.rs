@@ -1,5 +1,6 @@
 //! What a training step reads: crops of features, or of hidden states that a frozen encoder computed once.
 
+use core::fmt;
 use std::path::Path;
 
 use aesa::encoder::TOKENS_PER_STEP;
@@ -7,6 +8,7 @@ use aesa::score::FRAMES_PER_STEP;
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::augment::Augment;
@@ -63,6 +65,25 @@ impl Batch {
     }
 }
 
+/// What a network hears of clips. Hidden states are kept in f16, so that the one gives not quite what the other does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heard {
+    /// Features, through encoder and head.
+    Features,
+    /// Hidden states that a frozen encoder computed once, through the head.
+    HiddenStates,
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Features => "features",
+            Self::HiddenStates => "kept hidden states",
+        })
+    }
+}
+
 /// Where a training step's input comes from.
 #[derive(Debug)]
 pub enum Inputs {
@@ -89,23 +110,38 @@ impl Inputs {
     /// With `cache` they may be of any size: they are kept in that folder and mapped from it.
     ///
     /// # Errors
-    /// Where the cache cannot be written, or is asked for where states change from step to step.
-    pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip], cache: Option<&Path>) -> Result<Self> {
-        let features = Self::Features { frozen: config.freeze_encoder, augment: Augment::of(config) };
+    /// Where `cache` is asked for where states change from step to step.
+    pub fn choose(config: &TrainConfig, clips: &[Clip], cache: bool) -> Result<Heard> {
         if let Some(reason) = why_states_change(config) {
-            ensure!(
-                cache.is_none(),
-                "--cache keeps a frozen encoder's hidden states of whole windows, but {reason}"
-            );
-            return Ok(features);
+            ensure!(!cache, "--cache keeps a frozen encoder's hidden states of whole windows, but {reason}");
+            return Ok(Heard::Features);
+        }
+        let fits = cache || hidden_bytes(config, clips) <= config.cache_hidden_mib << 20;
+        Ok(if fits { Heard::HiddenStates } else { Heard::Features })
+    }
+
+    /// What to tell of a frozen encoder that runs in every epoch, only because the hidden states of so many clips do not fit
+    /// in `cache_hidden_mib`.
+    pub fn note(config: &TrainConfig, clips: &[Clip], cache: bool) -> Option<String> {
+        let bytes = hidden_bytes(config, clips);
+        let could_be_kept = why_states_change(config).is_none() && !cache;
+        (could_be_kept && bytes > config.cache_hidden_mib << 20).then(|| {
+            format!(
+                "hidden states would take {:.1} GB, more than cache_hidden_mib: the encoder runs every epoch; --cache DIR keeps them",
+                bytes as f64 / 1e9
+            )
+        })
+    }
+
+    /// What is heard of clips by the way that [`Self::choose`] finds.
+    ///
+    /// # Errors
+    /// Those of [`Self::choose`], or where the cache cannot be written.
+    pub fn new(config: &TrainConfig, net: &AesaNet, clips: &[Clip], cache: Option<&Path>) -> Result<Self> {
+        if Self::choose(config, clips, cache.is_some())? == Heard::Features {
+            return Ok(Self::Features { frozen: config.freeze_encoder, augment: Augment::of(config) });
         }
         let encoder = &config.model.encoder;
-        let bytes_per_step =
-            TOKENS_PER_STEP * (encoder.encoder_layers * encoder.encoder_embed_dim * 2) as usize;
-        let bytes = clips.iter().map(|c| c.num_steps() * bytes_per_step).sum::<usize>();
-        if cache.is_none() && bytes > config.cache_hidden_mib << 20 {
-            return Ok(features);
-        }
         let cache = cache.map(|folder| {
             let mut parameters = weights::snapshot(&net.store);
             parameters.retain(|name, _| name.starts_with(ENCODER_PREFIX));
@@ -216,6 +252,13 @@ impl Inputs {
     }
 }
 
+/// What the hidden states of clips take.
+fn hidden_bytes(config: &TrainConfig, clips: &[Clip]) -> usize {
+    let encoder = &config.model.encoder;
+    let bytes_per_step = TOKENS_PER_STEP * (encoder.encoder_layers * encoder.encoder_embed_dim * 2) as usize;
+    clips.iter().map(|c| c.num_steps() * bytes_per_step).sum()
+}
+
 /// Why the hidden states of a window are not the same in every step, where they are not.
 fn why_states_change(config: &TrainConfig) -> Option<&'static str> {
     if !config.freeze_encoder {
@@ -282,6 +325,22 @@ mod tests {
         let b = score(&fresh, &net, &clips, &crops, None).token_scores;
         // Half precision keeps three digits.
         assert!((a - b).abs().max().double_value(&[]) < 2e-3);
+    }
+
+    #[test]
+    fn hidden_states_that_do_not_fit_are_told() {
+        let base = TrainConfig::default();
+        let mut clip = clips(1);
+        clip[0].features = Tensor::zeros([62 * 16, 128], (Kind::Half, Device::Cpu));
+        // 12 blocks of 496 tokens of 768 numbers of two bytes are 9.1 MB.
+        let small = TrainConfig { cache_hidden_mib: 8, ..base.clone() };
+        let note = Inputs::note(&small, &clip, false).unwrap();
+        assert!(note.contains("would take 0.0 GB") && note.contains("--cache DIR"), "{note}");
+        assert_eq!(hidden_bytes(&base, &clip), 12 * 496 * 768 * 2);
+        assert_eq!(Inputs::note(&base, &clip, false), None);
+        assert_eq!(Inputs::note(&small, &clip, true), None);
+        assert_eq!(Inputs::note(&TrainConfig { gain_db: 3.0, ..small.clone() }, &clip, false), None);
+        assert_eq!(Inputs::note(&TrainConfig { freeze_encoder: false, ..small }, &clip, false), None);
     }
 
     #[test]
@@ -361,7 +420,13 @@ mod tests {
         for cache_hidden_mib in [0, 4096] {
             let inputs =
                 Inputs::new(&TrainConfig { cache_hidden_mib, ..config.clone() }, &net, &clips, None).unwrap();
-            let together = score(&inputs, &net, &clips, &crops, None).clip_scores();
+            let batch = inputs.batch(&clips, crops.to_vec(), None, &mut Pcg64::seed_from_u64(1));
+            // The first crop lacks three steps, of 16 frames or 8 tokens: in the padding no number is heard.
+            let time = batch.data.dim() - 2;
+            let per_step = batch.data.size()[time] / 5;
+            let first = batch.data.narrow(time as i64 - 1, 0, 1);
+            _ = first.narrow(time as i64, 2 * per_step, 3 * per_step).fill_(f64::NAN);
+            let together = inputs.forward(&net, &clips, &batch).clip_scores();
             for (n, crop) in crops.iter().enumerate() {
                 let alone = score(&inputs, &net, &clips, core::slice::from_ref(crop), None).clip_scores();
                 let difference = (together.get(n as i64) - alone.get(0)).abs().max().double_value(&[]);

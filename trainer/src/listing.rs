@@ -55,6 +55,8 @@ struct Listed {
     corpus: String,
     /// Where it lies, or should; the path as the table writes it where no root tells.
     file: PathBuf,
+    /// Which of the roots told where it lies.
+    root: Option<usize>,
     /// Why it cannot be read.
     problem: Option<String>,
 }
@@ -74,7 +76,7 @@ impl Listing {
     /// Lists a corpus folder's `train.csv` and `validation.csv`.
     ///
     /// # Errors
-    /// Where a table cannot be read.
+    /// Where a table cannot be read, or both name a file.
     pub fn of_corpus(folder: &Path) -> Result<Self> {
         let tables = ["train.csv", "validation.csv"].map(|name| folder.join(name));
         let name = folder.file_name().map_or("corpus".into(), |name| name.to_string_lossy());
@@ -83,6 +85,18 @@ impl Listing {
             Ok(clips.map(|clip| Listed::new(clip.into(), table, &name, &[])).collect())
         };
         let (train, dev) = (list(&tables[0])?, list(&tables[1])?);
+        let learned: HashSet<_> = train.iter().map(Listed::audio).collect();
+        let shared: Vec<&Listed> = dev.iter().filter(|clip| learned.contains(&clip.audio())).collect();
+        if let Some(first) = shared.first() {
+            bail!(
+                "{} of the {} clips of {} are in train.csv, too, {} for example: what a model learned from cannot tell which \
+                 epoch is best",
+                shared.len(),
+                dev.len(),
+                tables[1].display(),
+                first.clip.path
+            );
+        }
         let facts = Some(folder.join("corpus.json")).filter(|path| path.exists());
         let tables = tables.into_iter().chain(facts).collect();
         Ok(Self::of_two(["train", "validation"], [train, dev], tables))
@@ -98,6 +112,7 @@ impl Listing {
     /// of `train` are in `dev`.
     pub fn of_tables(train: &[PathBuf], dev: &[PathBuf], roots: &[Root]) -> Result<Self> {
         let (mut learned, validated) = (list(train, roots)?, list(dev, roots)?);
+        warn_of_idle_roots(roots, &[&learned, &validated]);
         let num_listed = learned.len();
         let in_dev: HashSet<_> = validated.iter().map(Listed::audio).collect();
         learned.retain(|clip| !in_dev.contains(&clip.audio()));
@@ -120,8 +135,9 @@ impl Listing {
     /// # Errors
     /// Where a table cannot be read, an id occurs in two tables, or a root's folder is not there.
     pub fn of_measured(tables: &[PathBuf], roots: &[Root]) -> Result<Self> {
-        let measured =
-            Split { name: "clips", kind: Kind::Float, piece_steps: None, listed: list(tables, roots)? };
+        let listed = list(tables, roots)?;
+        warn_of_idle_roots(roots, &[&listed]);
+        let measured = Split { name: "clips", kind: Kind::Float, piece_steps: None, listed };
         Ok(Self { splits: vec![measured], tables: tables.to_vec() })
     }
 
@@ -330,6 +346,15 @@ fn list(tables: &[PathBuf], roots: &[Root]) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
+/// Tells of roots that no clip needs: a name that is not as the tables write it, most likely.
+fn warn_of_idle_roots(roots: &[Root], splits: &[&[Listed]]) {
+    for (n, Root { name, folder }) in roots.iter().enumerate() {
+        if !splits.iter().copied().flatten().any(|listed| listed.root == Some(n)) {
+            eprintln!("warning: --root {name}={} fits no path of the tables", folder.display());
+        }
+    }
+}
+
 impl Listed {
     /// `name` is what the report calls the corpus of a path that names none.
     fn new(clip: RatedClip, table: &Path, name: &str, roots: &[Root]) -> Self {
@@ -338,6 +363,7 @@ impl Listed {
         Self {
             corpus: place.corpus.unwrap_or_else(|| name.to_string()),
             file: place.file.unwrap_or_else(|| PathBuf::from(&clip.path)),
+            root: place.root,
             problem,
             clip,
         }
@@ -346,7 +372,7 @@ impl Listed {
     /// A file that no table names.
     fn unrated(sample_id: String, file: PathBuf, corpus: &str) -> Self {
         let clip = RatedClip::unrated(sample_id);
-        Self { clip, corpus: corpus.to_string(), file, problem: None }
+        Self { clip, corpus: corpus.to_string(), file, root: None, problem: None }
     }
 
     /// Looks whether the file is there.

@@ -294,7 +294,8 @@ mod tests {
             let mut loss = Loss::new(&TrainConfig::default(), scale);
             loss.of(prediction, speech(targets), &mut Pcg64::seed_from_u64(1)).total.double_value(&[])
         };
-        let scores = [0.1, 0.3, 0.5, 0.7, 0.2, 0.4, 0.6, 0.8, 0.9, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0];
+        let mut scores = [0.1, 0.3, 0.5, 0.7, 0.2, 0.4, 0.6, 0.8, 0.9, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0];
+        scores[12..].fill(f32::NAN);
         let mut batch = prediction(&scores, &[0.0; 4]);
         batch.padding = padding::Padding::of(&[2, 1], Device::Cpu);
         let first = loss(&prediction(&scores[..8], &[0.0; 2]), &TARGETS[..1]);

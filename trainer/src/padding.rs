@@ -12,8 +12,8 @@ use crate::upload::upload;
 pub struct Padding {
     /// Tokens of each clip.
     lengths: Vec<i64>,
-    /// 1 for a clip's own tokens, 0 for padding: `[B, T, 1]`.
-    keep: Tensor,
+    /// Which tokens are padding: `[B, T, 1]`, bool.
+    is_padding: Tensor,
     /// 0 for a clip's own tokens, minus infinity for padding: `[B, 1, 1, T]`.
     key_mask: Tensor,
 }
@@ -28,9 +28,9 @@ impl Padding {
         let position = Tensor::arange(longest, (Kind::Int64, device)).unsqueeze(0); // (1, T)
         let ends = upload(&Tensor::from_slice(lengths), device).unsqueeze(1); // (B, 1)
         let is_padding = position.ge_tensor(&ends); // (B, T)
-        let keep = is_padding.logical_not().to_kind(Kind::Float).unsqueeze(2);
-        let key_mask = Tensor::zeros_like(&keep).squeeze_dim(2).masked_fill(&is_padding, f64::NEG_INFINITY);
-        Some(Self { lengths: lengths.to_vec(), keep, key_mask: key_mask.unsqueeze(1).unsqueeze(1) })
+        let key_mask = is_padding.to_kind(Kind::Float).zero_().masked_fill(&is_padding, f64::NEG_INFINITY); // (B, T)
+        let (is_padding, key_mask) = (is_padding.unsqueeze(2), key_mask.unsqueeze(1).unsqueeze(1));
+        Some(Self { lengths: lengths.to_vec(), is_padding, key_mask })
     }
 
     /// Tokens of each clip.
@@ -38,9 +38,9 @@ impl Padding {
         &self.lengths
     }
 
-    /// `[B, T, D]` with zeros in place of padded tokens.
+    /// `[B, T, D]` with zeros in place of padded tokens, whatever they are: 0 times NaN would be NaN.
     pub fn zero(&self, x: &Tensor) -> Tensor {
-        x * &self.keep
+        x.masked_fill(&self.is_padding, 0.0)
     }
 
     /// What is added to attention logits `[B, H, T, T]`: `[B, 1, 1, T]`.
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn means_and_zeros_leave_the_padding_out() {
         let padding = Padding::of(&[1, 3], Device::Cpu).unwrap();
-        let x = Tensor::from_slice(&[1.0f32, 50.0, 60.0, 1.0, 2.0, 6.0]).view([2, 3, 1]);
+        let x = Tensor::from_slice(&[1.0f32, f32::NAN, f32::NAN, 1.0, 2.0, 6.0]).view([2, 3, 1]);
         assert_eq!(Vec::<f32>::try_from(padding.mean(&x).flatten(0, 1)).unwrap(), [1.0, 3.0]);
         assert_eq!(
             Vec::<f32>::try_from(padding.zero(&x).flatten(0, 2)).unwrap(),
@@ -126,6 +126,7 @@ mod tests {
     fn packing_keeps_clips_in_their_places() {
         let padding = Padding::of(&[2, 4, 3], Device::Cpu).unwrap();
         let x = Tensor::randn([3, 4, 5], (Kind::Float, Device::Cpu));
+        let x = x.masked_fill(&padding.is_padding, f64::NAN);
         let y = padding.packed(&x, |data, _| {
             assert_eq!(data.size(), [9, 5]);
             data * 2.0

@@ -27,11 +27,6 @@ thread_local! {
 }
 
 impl Precision {
-    /// Whether it is f32.
-    pub(crate) fn is_float32(&self) -> bool {
-        *self == Self::Float32
-    }
-
     /// Does `work` with the products of this thread's networks in this precision. Outside of any scope it is f32; of nested
     /// scopes the inner one counts.
     pub fn scope<T>(self, work: impl FnOnce() -> T) -> T {
@@ -108,7 +103,7 @@ mod tests {
     #[test]
     fn a_scope_ends_where_its_work_panics() {
         let panic = std::panic::catch_unwind(|| Precision::Bfloat16.scope(|| panic!("in the scope")));
-        assert!(panic.is_err() && CURRENT.get().is_float32());
+        assert!(panic.is_err() && CURRENT.get() == Precision::Float32);
     }
 
     #[test]

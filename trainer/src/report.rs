@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bootstrap::Intervals;
 use crate::ceiling::Ceiling;
 use crate::metrics::{Levels, Metrics, mean};
+use crate::run::Origin;
 
 /// One clip's scores and labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +48,9 @@ pub struct Report {
     /// How the model scored them (windows or chunks), where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// By which command it was made, and from which model and labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// How many clips were.
     #[serde(default)]
     pub num_clips: usize,
@@ -160,6 +164,7 @@ impl Report {
         Self {
             description,
             policy: None,
+            origin: None,
             num_clips: clips.len(),
             num_systems,
             agreement: Agreement::of(clips),

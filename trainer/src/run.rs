@@ -16,10 +16,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::TrainConfig;
+use crate::environment;
+use crate::inputs::Heard;
 use crate::loss::TargetScale;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, nan_from_null};
 use crate::model::AesaNet;
-use crate::{tensorboard, weights};
+use crate::tensorboard;
+use crate::weights::{self, NamedTensors};
 
 /// A folder that a training run writes to, or wrote.
 #[derive(Debug)]
@@ -40,7 +43,11 @@ pub struct RunInfo {
     /// Epoch of the best weights, from 1; 0 before the first.
     pub best_epoch: usize,
     /// Validation MSE of the best weights, in z.
+    #[serde(deserialize_with = "nan_from_null")]
     pub best_validation_mse: f64,
+    /// What the network hears of the training clips, then of the validation clips. Runs of earlier versions do not tell.
+    #[serde(default)]
+    pub heard: Option<[Heard; 2]>,
     /// Whether the run came to its end.
     #[serde(default)]
     pub finished: bool,
@@ -54,6 +61,15 @@ pub struct RunInfo {
 pub struct Origin {
     /// Version of the trainer.
     pub version: String,
+    /// The commit that it was built from, and whether its sources had changed since; `unknown` where git did not tell.
+    #[serde(default)]
+    pub commit: String,
+    /// Version of libtorch.
+    #[serde(default)]
+    pub libtorch: String,
+    /// CPU threads that libtorch took; 0 in runs of earlier versions.
+    #[serde(default)]
+    pub threads: usize,
     /// The command line; of a run that was interrupted, the last one.
     pub command: Vec<String>,
     /// All that it read but audio: tables, a teacher's weights, weights to start from.
@@ -77,12 +93,23 @@ impl Origin {
     pub fn of(config: &TrainConfig, tables: &[PathBuf]) -> Result<Self> {
         let starts = [&config.init, &config.init_encoder].into_iter().flatten();
         let starts = starts.map(|start| weights_file(Path::new(start)));
+        Self::of_files(tables.iter().cloned().chain(starts))
+    }
+
+    /// This process and files that it read.
+    ///
+    /// # Errors
+    /// Where one of them cannot be read.
+    pub fn of_files(files: impl Iterator<Item = PathBuf>) -> Result<Self> {
         let source =
             |path: PathBuf| Ok(SourceFile { sha256: hex::encode(Sha256::digest(read(&path)?)), path });
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: env!("AESA_COMMIT").to_owned(),
+            libtorch: environment::libtorch_version(),
+            threads: tch::get_num_threads() as usize,
             command: std::env::args_os().map(|part| part.to_string_lossy().into_owned()).collect(),
-            files: tables.iter().cloned().chain(starts).map(source).collect::<Result<_>>()?,
+            files: files.map(source).collect::<Result<_>>()?,
         })
     }
 }
@@ -102,13 +129,14 @@ pub struct EpochRecord {
     /// Mean training loss: total, clip MSE, token MSE, triplet, ranking, difference from a teacher's hidden states.
     pub train: [f64; NUM_LOSSES],
     /// Validation MSE over all axes, in z; it decides which epoch is best.
+    #[serde(deserialize_with = "nan_from_null")]
     pub validation_mse: f64,
     /// Validation metrics per axis, at utterance level, on the scale of 0 to 10.
     pub validation: [Metrics; NUM_AXES],
 }
 
 impl RunFolder {
-    /// Makes the folder.
+    /// Makes the folder, or clears one of what a dead process left half written.
     ///
     /// # Errors
     /// Where the folder cannot be made, or holds a finished or interrupted run already.
@@ -120,6 +148,7 @@ impl RunFolder {
             "{} holds a run already; --resume goes on with it, another --out begins a new one",
             path.display()
         );
+        weights::remove_leftovers(path)?;
         Ok(run)
     }
 
@@ -131,7 +160,8 @@ impl RunFolder {
         self.replace("config.toml", &config.to_toml()?)
     }
 
-    /// Opens an interrupted run to go on with, or makes the folder where there is none.
+    /// Opens an interrupted run to go on with, cleared of what a dead process left half written, or makes the folder where
+    /// there is none.
     ///
     /// # Errors
     /// Where the run is finished, was begun with another config, or the folder cannot be made.
@@ -146,6 +176,7 @@ impl RunFolder {
             path.display()
         );
         ensure!(!run.info().is_ok_and(|info| info.finished), "the run in {} is finished", path.display());
+        weights::remove_leftovers(path)?;
         Ok(run)
     }
 
@@ -197,8 +228,22 @@ impl RunFolder {
     /// Where config or weights cannot be read or do not fit each other.
     pub fn network(&self) -> Result<AesaNet> {
         let mut net = AesaNet::new(&self.config()?.model);
-        weights::load(&mut net.store, &weights::read(&self.weights_path())?, "")?;
+        weights::load(&mut net.store, &self.weights()?, "")?;
         Ok(net)
+    }
+
+    /// The run's best weights.
+    ///
+    /// # Errors
+    /// Where there are none yet, or they cannot be read.
+    pub fn weights(&self) -> Result<NamedTensors> {
+        let file = self.weights_path();
+        ensure!(
+            file.exists() || !self.file("config.toml").exists(),
+            "the run in {} has no weights yet: its first epoch is not finished",
+            self.path.display()
+        );
+        weights::read(&file)
     }
 
     /// Where the best weights lie.
@@ -319,7 +364,7 @@ pub fn run_hash(config: &TrainConfig, tables: &[PathBuf], notes: &[String]) -> R
         *start = hex::encode(Sha256::digest(read(&weights_file(Path::new(start)))?));
     }
     let mut hash = Sha256::new();
-    hash.update(config.to_toml()?);
+    hash.update(config.to_hashed_toml()?);
     for table in tables {
         hash.update(read(table)?);
     }
@@ -334,7 +379,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The weights that a path means: those of a run folder, or the file itself.
-pub(crate) fn weights_file(path: &Path) -> PathBuf {
+pub fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() { RunFolder::open(path).weights_path() } else { path.to_path_buf() }
 }
 
@@ -385,6 +430,27 @@ const COLUMNS: [&str; 11] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_no_number_is_read_back() {
+        let record = EpochRecord {
+            epoch: 1,
+            seconds: [1.0; 2],
+            learning_rate: 1e-4,
+            train: [1.0; NUM_LOSSES],
+            validation_mse: f64::NAN,
+            validation: [Metrics::from_values([f64::NAN; 6]); NUM_AXES],
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.contains("\"validation_mse\":null"), "{text}");
+        let read: EpochRecord = serde_json::from_str(&text).unwrap();
+        assert!(read.validation_mse.is_nan() && read.validation[0].mse.is_nan());
+
+        let info = r#"{"target_scale": {"mean": [5.0, 5.0, 5.0, 5.0], "std": [1.0, 1.0, 1.0, 1.0]}, "run_hash": "ab",
+            "num_parameters": [1, 2], "best_epoch": 0, "best_validation_mse": null}"#;
+        let read: RunInfo = serde_json::from_str(info).unwrap();
+        assert!(read.best_validation_mse.is_nan());
+    }
 
     #[test]
     fn the_hash_knows_the_first_weights_by_what_they_are() {

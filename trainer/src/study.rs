@@ -4,15 +4,17 @@
 //! corpus --> hidden states of the frozen encoder, once --> per setting and seed: a fresh head --> scores of the test clips
 //!                                                          OUT/runs/NAME/{config.toml, predictions.csv}
 //! all runs --> results.csv, differences.csv, table.md: paired differences from alpha = 0 over the seeds
+//! study.json: the command, and what was read
 //! ```
 //! Heads of one seed begin with the same weights and the same order of clips, whatever their setting, so that
 //! differences are taken seed by seed. Each learns for all its epochs and keeps the last weights: there is no validation.
 
+use core::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tch::{Kind, Tensor};
 
 use crate::config::{TrainConfig, TripletConfig};
@@ -21,7 +23,7 @@ use crate::inputs::Inputs;
 use crate::loss::TargetScale;
 use crate::predictions::{self, Predictions};
 use crate::report::{Agreement, Scored};
-use crate::run::run_hash;
+use crate::run::{Origin, run_hash};
 use crate::study_table::{self, Outcome};
 use crate::{predict, train, weights};
 
@@ -120,15 +122,29 @@ fn check(config: &TrainConfig, grid: &Grid) -> Result<()> {
     ensure!(config.init.is_some(), "a study needs an encoder: --init RUN, or the key init");
     ensure!(config.freeze_encoder, "a study's encoder stays as it is: freeze_encoder = true");
     ensure!(config.patience == 0, "a study's runs have no validation that could end them: patience = 0");
-    ensure!(config.epochs > 0, "epochs must be positive");
     ensure!(grid.seeds.len() > 1, "an interval over seeds needs two of them or more");
     ensure!(
         grid.alphas.iter().any(|alpha| *alpha != 0.0) && !grid.capacities.is_empty() && !grid.eps.is_empty(),
         "a study needs an alpha that is not 0, a capacity and an eps"
     );
-    ensure!(grid.alphas.iter().chain(&grid.eps).all(|v| *v >= 0.0), "alpha and eps must not be negative");
+    ensure!(
+        grid.alphas.iter().chain(&grid.eps).all(|v| v.is_finite() && *v >= 0.0),
+        "alpha and eps must be numbers of 0 or more"
+    );
     ensure!(grid.capacities.iter().all(|capacity| *capacity > 1), "a capacity must be at least 2");
-    Ok(())
+    once("--alpha", &grid.alphas)?;
+    once("--capacity", &grid.capacities)?;
+    once("--eps", &grid.eps)?;
+    once("--seeds", &grid.seeds)
+}
+
+/// Refuses a value that is there twice: its run would count twice, and intervals would come out too narrow.
+fn once<T: PartialEq + Display>(option: &str, values: &[T]) -> Result<()> {
+    let repeated = values.iter().enumerate().find(|(n, value)| values[..*n].contains(value));
+    match repeated {
+        Some((_, value)) => bail!("{option} names {value} twice"),
+        None => Ok(()),
+    }
 }
 
 /// Makes the study's folder, or sees that it is of the same study: any grid, but the same training and clips.
@@ -147,7 +163,9 @@ fn claim(config: &TrainConfig, material: Material<'_>, out: &Path) -> Result<()>
             out.display()
         );
     }
-    weights::replace(&path, |path| Ok(fs::write(path, format!("{hash}\n"))?))
+    weights::replace(&path, |path| Ok(fs::write(path, format!("{hash}\n"))?))?;
+    let origin = serde_json::to_string_pretty(&Origin::of(config, &files)?)? + "\n";
+    weights::replace(&out.join("study.json"), |path| Ok(fs::write(path, origin)?))
 }
 
 /// The keys of the triplet loss that a grid does not set.
@@ -226,6 +244,21 @@ impl Bench {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_counts_once() {
+        let config = TrainConfig { init: Some("run".into()), patience: 0, ..TrainConfig::default() };
+        let grid = Grid { alphas: vec![0.1, 0.5], capacities: vec![64], eps: vec![0.5], seeds: vec![1, 2] };
+        check(&config, &grid).unwrap();
+        for (grid, expected) in [
+            (Grid { seeds: vec![1, 2, 1], ..grid.clone() }, "--seeds names 1 twice"),
+            (Grid { alphas: vec![0.1, 0.10], ..grid.clone() }, "--alpha names 0.1 twice"),
+            (Grid { capacities: vec![64, 32, 64], ..grid.clone() }, "--capacity names 64 twice"),
+            (Grid { eps: vec![0.5, 0.5], ..grid }, "--eps names 0.5 twice"),
+        ] {
+            assert_eq!(check(&config, &grid).unwrap_err().to_string(), expected);
+        }
+    }
 
     #[test]
     fn the_setting_without_triplets_is_there_once() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use aesa::score::{Axis, NUM_AXES};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use indicatif::{HumanDuration, ProgressBar};
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
@@ -18,7 +18,7 @@ use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::Clip;
 use crate::distill::{self, Distillation, Teacher};
 use crate::import;
-use crate::inputs::{Batch, Inputs};
+use crate::inputs::{Batch, Heard, Inputs};
 use crate::listing::{Clips, Listing};
 use crate::loss::{BatchLoss, Loss, TargetScale, Truth};
 use crate::metrics::Metrics;
@@ -28,7 +28,7 @@ use crate::predict::{self, Policy};
 use crate::prefetch;
 use crate::progress;
 use crate::resume;
-use crate::run::{EpochRecord, NUM_LOSSES, Origin, RunFolder, RunInfo, run_hash, weights_file};
+use crate::run::{EpochRecord, NUM_LOSSES, Origin, RunFolder, RunInfo, run_hash};
 use crate::weights::{self, NamedTensors};
 
 /// How a run is made; its config and its clips decide what comes out.
@@ -48,13 +48,19 @@ pub struct Options<'a> {
 /// goes on from there and ends with the same weights, on the same CPU with the same number of threads.
 ///
 /// # Errors
-/// Where the device is not there, clips are missing (see [`Listing::read`]), starting weights cannot be read, the run
-/// folder cannot be written or is taken, the run to resume is finished or was begun with another config or other clips,
-/// or the loss stops being a number.
+/// Where the device is not there, a frozen encoder has nothing to start from, clips are missing (see [`Listing::read`]),
+/// starting weights cannot be read, the run folder cannot be written or is taken, the run to resume is finished or was
+/// begun with another config or other clips, or the loss or the validation MSE stops being a number.
 pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: &Path) -> Result<RunInfo> {
     set_threads(config.threads);
     let device = config.device.find()?;
     let teacher = Teacher::load(config, device)?;
+    ensure!(
+        !config.freeze_encoder || config.init.is_some() || config.init_encoder.is_some(),
+        "freeze_encoder = true keeps the encoder's random weights, since nothing is read into it: name a published BEATs \
+         checkpoint with --init-encoder CKPT.pt (the key init_encoder) or a trained model with --set init=RUN, or let the \
+         encoder learn with --set freeze_encoder=false"
+    );
     tch::manual_seed(config.seed as i64);
     let (config, start) = resolve_init(config)?;
     let mut run = if options.resume { RunFolder::resume(out, &config)? } else { RunFolder::create(out)? };
@@ -70,12 +76,14 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     run.write_config(&config)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
     let mut net = build(device, &config, &scale, start)?;
+    let heard = heard(&config, &clips, &validation, options.cache.is_some())?;
     let mut info = RunInfo {
         target_scale: scale,
         run_hash: run_hash(&config, &tables, &notes)?,
         num_parameters: count_parameters(&net),
         best_epoch: 0,
         best_validation_mse: f64::INFINITY,
+        heard: Some(heard),
         finished: false,
         origin: Origin::of(&config, &tables)?,
     };
@@ -87,6 +95,10 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         info.num_parameters[1]
     );
 
+    if let Some(note) = Inputs::note(&config, &clips, options.cache.is_some()) {
+        eprintln!("{note}");
+    }
+
     let distillation = teacher.map(|teacher| Distillation::new(teacher, &config, &net));
     let mut learner = Learner::new(&config, &net, Loss::new(&config, scale), clips.len(), distillation);
     let mut course = Course::new(&config);
@@ -97,6 +109,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
             out.display(),
             if config.distill.is_some() { " or another teacher" } else { "" }
         );
+        check_heard(run.info()?.heard, heard, out)?;
         let records =
             resume::read(&run.state_path(), &mut net.store, &mut learner.optimiser, learner.loss.buffer())?;
         records.iter().for_each(|record| _ = course.record(record.validation_mse));
@@ -104,10 +117,9 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         eprintln!("goes on after epoch {}", course.epoch);
     }
     let inputs = Inputs::new(&config, &net, &clips, options.cache)?;
-    // Where learning need not run the encoder, validation need not either.
-    let validated = match &inputs {
-        Inputs::Hidden { .. } => Some(Inputs::new(&config, &net, &validation, options.cache)?),
-        Inputs::Features { .. } => None,
+    let validated = match heard[1] {
+        Heard::HiddenStates => Some(Inputs::new(&config, &net, &validation, options.cache)?),
+        Heard::Features => None,
     };
     let hidden = match &validated {
         Some(Inputs::Hidden { states, .. }) => Some(&states[..]),
@@ -120,11 +132,17 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let mut rng = seed_epoch(&config, course.epoch);
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
-        let (validation_mse, metrics, best) = learner.optimiser.averaged(|| {
+        let (validation_mse, metrics, best) = learner.optimiser.averaged(|| -> Result<_> {
             let (mse, metrics) = validate(&net, &validation, hidden, &scale, config.window_steps);
+            // Nothing of this epoch is written: its weights would be no start for a run that goes on.
+            ensure!(
+                mse.is_finite(),
+                "the validation MSE of epoch {} is {mse}, and nothing of that epoch is kept: {ADVICE}",
+                course.epoch + 1
+            );
             let best = course.record(mse).then(|| weights::snapshot(&net.store));
-            (mse, metrics, best)
-        });
+            Ok((mse, metrics, best))
+        })?;
         let seconds = [trained, started.elapsed().as_secs_f64() - trained];
 
         let is_best = best.is_some();
@@ -151,15 +169,14 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     }
     bar.finish_and_clear();
     let best = run.records().iter().find(|record| record.epoch == course.best_epoch);
-    if best.is_some_and(|record| record.validation.iter().any(|metrics| metrics.srcc.is_nan())) {
+    // A single clip has no order to be scored in.
+    let is_undefined = |record: &EpochRecord| record.validation.iter().any(|metrics| metrics.srcc.is_nan());
+    if validation.len() > 1 && best.is_some_and(is_undefined) {
         eprintln!(
             "warning: even the best epoch scores all validation clips alike on some axis: lower the learning rates?"
         );
     }
-    ensure!(
-        course.best_epoch > 0,
-        "no epoch gave a validation MSE that is a number: lower learning_rate and encoder_learning_rate"
-    );
+    ensure!(course.best_epoch > 0, "no epoch gave a validation MSE that is a number: {ADVICE}");
     info = RunInfo {
         best_epoch: course.best_epoch,
         best_validation_mse: course.best_mse,
@@ -168,6 +185,33 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     };
     run.finish(&info)?;
     Ok(info)
+}
+
+/// What the network is to hear of the training clips, then of the validation clips.
+fn heard(config: &TrainConfig, clips: &[Clip], validation: &[Clip], cache: bool) -> Result<[Heard; 2]> {
+    let train = Inputs::choose(config, clips, cache)?;
+    // Where learning has to run the encoder, validation may as well.
+    let validated = match train {
+        Heard::HiddenStates => Inputs::choose(config, validation, cache)?,
+        Heard::Features => Heard::Features,
+    };
+    Ok([train, validated])
+}
+
+/// Refuses to go on hearing other things than before: the weights would be those of neither run.
+fn check_heard(before: Option<[Heard; 2]>, now: [Heard; 2], out: &Path) -> Result<()> {
+    let Some(before) = before else { return Ok(()) };
+    for (what, (before, now)) in ["learned from", "validated on"].into_iter().zip(before.into_iter().zip(now))
+    {
+        let hint = if before == Heard::HiddenStates { "with" } else { "without" };
+        ensure!(
+            before == now,
+            "the run in {} {what} {before} and would now go on with {now}, which gives other weights: go on {hint} --cache, as it \
+             was begun",
+            out.display()
+        );
+    }
+    Ok(())
 }
 
 /// Learns for all epochs without validation; the network keeps its last weights, or their running mean.
@@ -363,12 +407,7 @@ impl Unread {
     fn add_to(&self, sums: &mut [f64; NUM_LOSSES], num_clips: usize) -> Result<()> {
         let losses = Vec::<f64>::try_from(self.losses.to_device(Device::Cpu).to_kind(Kind::Double))?;
         if !losses[0].is_finite() {
-            bail!(
-                "the loss is {} in batch {} of an epoch: lower learning_rate and encoder_learning_rate, or set \
-                 warmup_steps or clip_grad_norm",
-                losses[0],
-                self.number
-            );
+            bail!("the loss is {} in batch {} of an epoch: {ADVICE}", losses[0], self.number);
         }
         for (sum, loss) in sums.iter_mut().zip(losses) {
             *sum += loss * self.num_clips as f64 / num_clips as f64;
@@ -406,17 +445,21 @@ fn resolve_init(config: &TrainConfig) -> Result<(TrainConfig, Vec<(NamedTensors,
     if let Some(path) = &config.init {
         let prefix = if config.init_parts == InitParts::Encoder { "beats." } else { "" };
         let path = Path::new(path);
+        ensure!(path.exists(), "init is {}, and there is no such run folder or file", path.display());
         let tensors = match path.extension().and_then(OsStr::to_str) {
             Some("onnx") => import::read(path, &config.model, prefix)?,
             Some("aesa") => bail!("{}: start from the model.onnx of the same run, in f32", path.display()),
-            _ => weights::read(&weights_file(path))?,
+            _ if path.is_dir() => RunFolder::open(path).weights()?,
+            _ => weights::read(path)?,
         };
         start.push((tensors, prefix));
     }
     if let Some(path) = &config.init_encoder {
-        let checkpoint = Checkpoint::read(Path::new(path))?;
+        let checkpoint =
+            Checkpoint::read(Path::new(path)).with_context(|| format!("cannot start from {path}"))?;
         let dropout = config.model.encoder.dropout;
         config.model.encoder = aesa_export::EncoderConfig { dropout, ..checkpoint.encoder };
+        config.check()?;
         start.push((weights::prefixed(checkpoint.tensors, "beats."), "beats."));
     }
     Ok((config, start))
@@ -497,6 +540,9 @@ fn log_line(record: &EpochRecord, is_best: bool) -> String {
         if is_best { "  best" } else { "" }
     )
 }
+
+/// What helps where numbers stop being any.
+const ADVICE: &str = "lower learning_rate and encoder_learning_rate, or set warmup_steps or clip_grad_norm";
 
 /// Where a cosine schedule ends.
 const LAST_FACTOR: f64 = 0.01;

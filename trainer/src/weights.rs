@@ -17,8 +17,11 @@ pub type NamedTensors = BTreeMap<String, Tensor>;
 /// # Errors
 /// Where the file cannot be read or is no safetensors file.
 pub fn read(path: &Path) -> Result<NamedTensors> {
-    let tensors =
-        Tensor::read_safetensors(path).with_context(|| format!("cannot read {}", path.display()))?;
+    fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    // tch tells what is wrong with a file as Rust's debug output: no words for people.
+    let tensors = Tensor::read_safetensors(path).ok();
+    let tensors = tensors
+        .with_context(|| format!("{} is no safetensors file of weights, or a damaged one", path.display()))?;
     Ok(tensors.into_iter().collect())
 }
 
@@ -78,6 +81,36 @@ fn temporary(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Removes what processes that no longer run have left half written in a folder.
+///
+/// Where the system does not tell which processes run, nothing is removed.
+///
+/// # Errors
+/// Where the folder cannot be read, or such a file not be removed.
+pub fn remove_leftovers(folder: &Path) -> Result<()> {
+    let cannot = || format!("cannot clear {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        let writer = path.file_name().and_then(|name| writer_of(name.to_str()?));
+        if writer.is_some_and(|writer| !is_running(writer)) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The process that a temporary file is named after.
+fn writer_of(name: &str) -> Option<u32> {
+    name.strip_suffix(".part")?.rsplit_once('.')?.1.parse().ok()
+}
+
+/// Whether a process may be writing. This one is not yet: a file of its number is of an earlier one.
+fn is_running(process: u32) -> bool {
+    let processes = Path::new("/proc");
+    process != std::process::id()
+        && (!processes.join("self").exists() || processes.join(process.to_string()).exists())
+}
+
 /// All parameters of a network, copied to main memory.
 pub fn snapshot(store: &VarStore) -> NamedTensors {
     store.variables().into_iter().map(|(name, t)| (name, t.detach().to_device(Device::Cpu).copy())).collect()
@@ -127,12 +160,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_of_weights_is_told_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains("cannot read") && error.contains("No such file"), "{error}");
+        fs::write(&path, "no weights").unwrap();
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert_eq!(error, format!("{} is no safetensors file of weights, or a damaged one", path.display()));
+    }
+
+    #[test]
     fn another_shape_or_a_missing_tensor_is_an_error() {
         let mut store = VarStore::new(Device::Cpu);
         _ = store.root().zeros("w", &[3]);
         assert!(load(&mut store, &NamedTensors::new(), "").is_err());
         let wrong = NamedTensors::from([("w".to_string(), Tensor::zeros([2], (Kind::Float, Device::Cpu)))]);
         assert!(load(&mut store, &wrong, "").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_dead_left_half_written_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        // Linux numbers processes up to 4194304; number 1 always runs.
+        let (own, dead) = (std::process::id(), 4_194_305);
+        let kept = ["a.1.part", "a.part", "a.x.part", "best.safetensors"];
+        let removed = [format!("a.json.{own}.part"), format!("last.safetensors.{dead}.part")];
+        for name in kept.into_iter().chain(removed.iter().map(String::as_str)) {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, kept);
+        assert!(remove_leftovers(&folder.path().join("none")).is_err());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A corpus folder's CSV files.
 
 use core::fmt;
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use csv::StringRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::labels::{Domain, MAX_RATING};
@@ -79,11 +80,35 @@ pub enum ManifestError {
         /// What is wrong.
         reason: String,
     },
+    /// A label is empty or no number.
+    NotANumber {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// The axis.
+        column: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// A label is outside 0..10.
     OutOfRange {
         /// The file.
         path: PathBuf,
-        /// The clip's id.
+        /// Line, from 1.
+        line: usize,
+        /// The axis.
+        column: &'static str,
+        /// The label.
+        value: f64,
+    },
+    /// Two clips have the same id.
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// Line of the second one, from 1.
+        line: usize,
+        /// The id.
         sample_id: String,
     },
     /// The file has no rows.
@@ -97,8 +122,14 @@ impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Csv { path, reason } => write!(f, "{}: {reason}", path.display()),
-            Self::OutOfRange { path, sample_id } => {
-                write!(f, "{}: clip {sample_id:?} has a label outside 0 to {MAX_RATING}", path.display())
+            Self::NotANumber { path, line, column, text } => {
+                write!(f, "{}:{line}: {column} is {text:?}, not a number", path.display())
+            }
+            Self::OutOfRange { path, line, column, value } => {
+                write!(f, "{}:{line}: {column} is {value}, expected 0 to {MAX_RATING}", path.display())
+            }
+            Self::Duplicate { path, line, sample_id } => {
+                write!(f, "{}:{line}: sample id {sample_id:?} occurs twice", path.display())
             }
             Self::Empty { path } => write!(f, "{}: holds no clips", path.display()),
         }
@@ -109,24 +140,52 @@ impl core::error::Error for ManifestError {}
 
 /// Reads `train.csv`, `validation.csv` or `test.csv`.
 ///
-/// Errors: unreadable or malformed file, missing columns, labels outside 0..10, no rows.
+/// Errors: unreadable or malformed file, missing columns, labels that are no numbers or outside 0..10, an id that occurs
+/// twice, no rows.
 pub fn read_clips(path: impl AsRef<Path>) -> Result<Vec<Clip>, ManifestError> {
     let path = path.as_ref();
-    let clips: Vec<Clip> = read_rows(path)?;
-    let bad = clips.iter().find(|clip| clip.scores().iter().any(|s| !(0.0..=MAX_RATING).contains(s)));
-    match bad {
-        Some(clip) => {
-            Err(ManifestError::OutOfRange { path: path.to_path_buf(), sample_id: clip.sample_id.clone() })
+    let mut seen = HashSet::new();
+    for_each_row(path, |line, header, row| {
+        check_labels(path, line, header, row)?;
+        let clip: Clip = row.deserialize(Some(header)).map_err(|e| malformed(path, &e))?;
+        if seen.insert(clip.sample_id.clone()) {
+            Ok(clip)
+        } else {
+            Err(ManifestError::Duplicate { path: path.to_path_buf(), line, sample_id: clip.sample_id })
         }
-        None => Ok(clips),
+    })
+}
+
+/// Refuses a row whose labels are no ratings; a column that is missing is found with the rest of the row.
+fn check_labels(
+    path: &Path,
+    line: usize,
+    header: &StringRecord,
+    row: &StringRecord,
+) -> Result<(), ManifestError> {
+    for column in ["PQ", "PC", "CE", "CU"] {
+        let place = header.iter().position(|name| name == column);
+        let Some(text) = place.and_then(|place| row.get(place)) else { continue };
+        match text.parse::<f64>() {
+            Ok(value) if (0.0..=MAX_RATING).contains(&value) => (),
+            Ok(value) => {
+                return Err(ManifestError::OutOfRange { path: path.to_path_buf(), line, column, value });
+            }
+            Err(_) => {
+                let (path, text) = (path.to_path_buf(), text.to_owned());
+                return Err(ManifestError::NotANumber { path, line, column, text });
+            }
+        }
     }
+    Ok(())
 }
 
 /// Reads `ladders.csv`.
 ///
 /// Errors: unreadable or malformed file, missing columns, no rows.
 pub fn read_ladders(path: impl AsRef<Path>) -> Result<Vec<LadderClip>, ManifestError> {
-    read_rows(path.as_ref())
+    let path = path.as_ref();
+    for_each_row(path, |_, header, row| row.deserialize(Some(header)).map_err(|e| malformed(path, &e)))
 }
 
 /// Writes rows with a header, whole or not at all (a temporary file is renamed).
@@ -146,15 +205,27 @@ pub fn write_rows<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()
         .map_err(|e| failed(e.to_string()))
 }
 
-/// All rows of a CSV file with a header.
-fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ManifestError> {
-    let failed = |e: csv::Error| ManifestError::Csv { path: path.to_path_buf(), reason: e.to_string() };
-    let mut reader = csv::Reader::from_path(path).map_err(failed)?;
-    let rows: Vec<T> = reader.deserialize().collect::<Result<_, _>>().map_err(failed)?;
+/// Reads all rows of a CSV file with a header; `read` also hears the row's line, from 1.
+fn for_each_row<T>(
+    path: &Path,
+    mut read: impl FnMut(usize, &StringRecord, &StringRecord) -> Result<T, ManifestError>,
+) -> Result<Vec<T>, ManifestError> {
+    let mut reader = csv::Reader::from_path(path).map_err(|e| malformed(path, &e))?;
+    let header = reader.headers().map_err(|e| malformed(path, &e))?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| malformed(path, &e))?;
+        let line = record.position().map_or(0, |position| position.line() as usize);
+        rows.push(read(line, &header, &record)?);
+    }
     if rows.is_empty() {
         return Err(ManifestError::Empty { path: path.to_path_buf() });
     }
     Ok(rows)
+}
+
+fn malformed(path: &Path, error: &csv::Error) -> ManifestError {
+    ManifestError::Csv { path: path.to_path_buf(), reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -191,14 +262,28 @@ mod tests {
     fn bad_clips_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.csv");
-        for (name, text) in [
-            ("label", "sample_id,path,domain,system,PQ,PC,CE,CU\na,b.wav,sound,,11,2,3,4\n"),
-            ("domain", "sample_id,path,domain,system,PQ,PC,CE,CU\na,b.wav,noise,,1,2,3,4\n"),
-            ("column", "sample_id,path,domain,PQ,PC,CE\na,b.wav,sound,1,2,3\n"),
-            ("no rows", "sample_id,path,domain,system,PQ,PC,CE,CU\n"),
+        let good = "sample_id,path,domain,system,PQ,PC,CE,CU\ng,g.wav,sound,,1,2,3,4\n";
+        for (row, expected) in [
+            ("a,b.wav,sound,,11,2,3,4", "train.csv:3: PQ is 11, expected 0 to 10"),
+            ("a,b.wav,sound,,1,2,-0.5,4", "train.csv:3: CE is -0.5, expected 0 to 10"),
+            ("a,b.wav,sound,,1,NaN,3,4", "train.csv:3: PC is NaN, expected 0 to 10"),
+            ("a,b.wav,sound,,1,2,3,good", "train.csv:3: CU is \"good\", not a number"),
+            ("a,b.wav,sound,,1,2,3,", "train.csv:3: CU is \"\", not a number"),
+            ("g,b.wav,sound,,1,2,3,4", "train.csv:3: sample id \"g\" occurs twice"),
+            ("a,b.wav,noise,,1,2,3,4", "line: 3"),
+            ("a,b.wav,sound,1,2", "line: 3"),
+        ] {
+            fs::write(&path, format!("{good}{row}\n")).unwrap();
+            let error = read_clips(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{row}: {error}");
+        }
+        for (text, expected) in [
+            ("sample_id,path,domain,PQ,PC,CE\na,b.wav,sound,1,2,3\n", "missing field `CU`"),
+            ("sample_id,path,domain,system,PQ,PC,CE,CU\n", "holds no clips"),
         ] {
             fs::write(&path, text).unwrap();
-            assert!(read_clips(&path).is_err(), "{name}");
+            let error = read_clips(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Place {
     pub corpus: Option<String>,
     /// Its file; `None` where no root stands for the corpus.
     pub file: Option<PathBuf>,
+    /// Which of the roots tells where it lies.
+    pub root: Option<usize>,
 }
 
 /// Finds the place of a path that a table in `folder` writes. Of several roots that fit, the one with the longest
@@ -78,22 +80,22 @@ pub fn locate(path: &str, roots: &[Root], folder: &Path) -> Place {
     }
     let is_placeholder = components.first() == Some(&PLACEHOLDER);
     let inner = if is_placeholder { &components[1..] } else { &components[..] };
-    let fits = roots.iter().filter_map(|root| {
+    let fits = roots.iter().enumerate().filter_map(|(n, root)| {
         let rest = root.strip(inner).or_else(|| root.strip(&components))?;
-        Some((root, rest))
+        Some((n, root, rest))
     });
-    let best = fits.min_by_key(|(_, rest)| rest.len());
+    let best = fits.min_by_key(|(_, _, rest)| rest.len());
     let names_corpus = is_placeholder || inner.first() == Some(&EVALUATION_SET);
     let corpus = match best {
-        Some((root, _)) if !names_corpus => Some(root.name.clone()),
+        Some((_, root, _)) if !names_corpus => Some(root.name.clone()),
         _ => inner.first().filter(|_| names_corpus).map(|name| (*name).to_owned()),
     };
     let file = match best {
-        Some((root, rest)) => Some(root.folder.join(rest.join("/"))),
+        Some((_, root, rest)) => Some(root.folder.join(rest.join("/"))),
         None if is_placeholder => None,
         None => Some(folder.join(path)),
     };
-    Place { corpus, file }
+    Place { corpus, file, root: best.map(|(n, ..)| n) }
 }
 
 /// The file itself or, where its name does not end like an audio file's, the one that adds such an ending.
@@ -134,7 +136,7 @@ mod tests {
 
     fn place(path: &str, roots: &[&str]) -> (Option<String>, Option<String>) {
         let roots: Vec<Root> = roots.iter().map(|root| root.parse().unwrap()).collect();
-        let Place { corpus, file } = locate(path, &roots, Path::new("/tables"));
+        let Place { corpus, file, .. } = locate(path, &roots, Path::new("/tables"));
         (corpus, file.map(|file| file.display().to_string()))
     }
 

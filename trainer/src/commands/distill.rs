@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use aesa_corpus::roots::Root;
 use aesa_trainer::config::{DeviceName, TrainConfig};
-use aesa_trainer::distill::DistillConfig;
+use aesa_trainer::distill::{DistillConfig, teacher_config};
 use aesa_trainer::listing::Listing;
-use aesa_trainer::run::RunFolder;
 use aesa_trainer::train::{Options, train};
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// Trains a small student to say what a trained teacher says, on audio that nobody rated.
 ///
@@ -21,8 +20,8 @@ use anyhow::{Context, Result};
 /// teacher's standard deviations squared; `eval` and `export` take it, and --resume goes on with an interrupted run.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  a student of half the starter model's size, on any audio:
-    aesa-trainer distill --teacher runs/starter --config trainer/recipes/starter-student.toml \\
+  a student of half the size of the starter model that ships, on any audio:
+    aesa-trainer distill --teacher models/starter/model.onnx --config trainer/recipes/starter-student.toml \\
         --audio recordings more/recordings --out runs/student
   on a corpus, without its labels, then measured with them:
     aesa-trainer distill --teacher runs/starter --config trainer/recipes/starter-student.toml \\
@@ -36,8 +35,8 @@ as its target, and the teacher's score of each token as that token's (frame_weig
   layers             pairs of blocks, [[student, teacher], ...], from 1; by default evenly spread, the last at the last
   validation_share   share of the files of --audio that validate (0.05; at least one file)")]
 pub(crate) struct Arguments {
-    /// Run folder of the model to learn from
-    #[arg(long, value_name = "RUNDIR")]
+    /// The model to learn from: a run folder, or an exported model.onnx (f32) with its run's config.toml beside it
+    #[arg(long, value_name = "RUNDIR|FILE.onnx")]
     teacher: PathBuf,
     /// The student's training config, TOML; a missing key has its default
     #[arg(long, value_name = "FILE")]
@@ -66,7 +65,7 @@ pub(crate) struct Arguments {
     /// Goes on with the interrupted run in --out, if there is one
     #[arg(long)]
     resume: bool,
-    /// Trains on cpu, cuda or cuda:N, in place of what the config says
+    /// Trains on cpu, cuda or cuda:N, in place of what the config says; cuda was not tried on a GPU yet
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
     /// Overrides a key of the config, such as distill.hidden_weight=0; may be repeated
@@ -79,11 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     config.device = arguments.device.unwrap_or(config.device);
     let teacher = arguments.teacher.display().to_string();
     let distill = DistillConfig { teacher, ..config.distill.unwrap_or_default() };
-    if arguments.teacher.is_dir() {
-        // What the teacher learned from is what the student's scores mean.
-        config.labels =
-            RunFolder::open(&arguments.teacher).config().context("cannot use the teacher")?.labels;
-    }
+    // What the teacher learned from is what the student's scores mean.
+    config.labels = teacher_config(&arguments.teacher)?.labels;
     let listing = match &arguments.corpus {
         Some(folder) => Listing::of_corpus(folder)?,
         None if arguments.audio.is_empty() => {

@@ -12,6 +12,7 @@ use aesa_trainer::evaluate::{Ladders, Model, score_clips, score_ladders, score_s
 use aesa_trainer::listing::Listing;
 use aesa_trainer::predictions::{self, Predictions};
 use aesa_trainer::report::{Report, Scored};
+use aesa_trainer::run::{Origin, weights_file};
 use aesa_trainer::{scatter, tables, truth, weights};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -50,7 +51,8 @@ use serde::Serialize;
 Files in --out DIR (for a run folder: eval-SPLIT in it, unless --out names another):
   table1.md, table1.csv     domain x axis
   table2.md, table2.csv     axis x metric
-  metrics.json, metrics.csv every metric, interval and ceiling of every domain, axis and level
+  metrics.json, metrics.csv every metric, interval and ceiling of every domain, axis and level; the JSON also tells the
+                            command and the SHA-256 of model and labels
   scatter.svg               predictions over labels, one panel per axis
   predictions.csv           each clip's scores, labels, system and domain; of ladders, each step's scores
   raters.jsonl              every rater's scores, where the labels hold them: --raters for the same ceiling again
@@ -108,7 +110,7 @@ pub(crate) struct Arguments {
     /// A chunk hears at least so many steps before it, rounded up to whole chunks [default: the run's chunks.left_steps]
     #[arg(long, value_name = "M", requires = "chunk_steps")]
     chunk_left_steps: Option<usize>,
-    /// Where a run folder's network scores: cpu, cuda or cuda:N
+    /// Where a run folder's network scores: cpu, cuda or cuda:N; cuda was not tried on a GPU yet
     #[arg(long, requires = "model", default_value = "cpu", value_parser = parse_device)]
     device: DeviceName,
     /// Resamples for the intervals; 0 for none
@@ -281,6 +283,14 @@ fn load(arguments: &Arguments, path: &Path) -> Result<Model> {
     }
 }
 
+/// All that is read but audio.
+fn sources(arguments: &Arguments) -> Vec<PathBuf> {
+    let Arguments { model, predictions, table, corpus, truth, raters, domains, .. } = arguments;
+    let split = corpus.as_ref().map(|corpus| corpus.join(format!("{}.csv", arguments.split.name())));
+    let rest = [predictions, &split, truth, raters, domains].into_iter().flatten();
+    model.iter().map(|model| weights_file(model)).chain(table.iter().chain(rest).cloned()).collect()
+}
+
 /// What an evaluation's files in a run folder are named after: the split, and the chunks.
 fn files_of(arguments: &Arguments) -> String {
     let chunk = arguments.chunk_steps.map(|steps| format!("-chunk{steps}"));
@@ -310,6 +320,7 @@ fn report(arguments: &Arguments, compared: &Compared) -> Result<Report> {
     let Compared { description, clips, raters, policy } = compared;
     let mut report = Report::of(description.clone(), clips);
     report.policy = policy.clone();
+    report.origin = Some(Origin::of_files(sources(arguments).into_iter())?);
     let bootstrap = Bootstrap { num_resamples: arguments.bootstrap, seed: arguments.seed };
     report.bootstrap = bootstrap.intervals(clips, &report.agreement);
     let splits = Splits { num_splits: arguments.rater_splits, seed: arguments.seed };

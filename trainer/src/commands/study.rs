@@ -23,13 +23,15 @@ Files in --out:
   results.csv                metrics of every run, domain, axis and level
   differences.csv            MSE and SRCC: mean difference from alpha = 0 over the seeds, with its interval
   table.md                   the same over the axes; printed at the end, too
+  study.json                 the last command, and the SHA-256 of the corpus's tables and of the encoder's file
 
 Intervals are Student's, 95 %, over the seeds: they hold for this encoder, these clips and these systems.")]
 pub(crate) struct Arguments {
     /// Training config of the heads, TOML; triplet.alpha, capacity, eps and seed are the grid's
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Run folder (or safetensors file) whose encoder the heads stand on; the config's `init`, if not given
+    /// Run folder (or safetensors file, or exported model.onnx in f32) whose encoder the heads stand on; the config's
+    /// `init`, if not given
     #[arg(long, value_name = "RUN")]
     init: Option<PathBuf>,
     /// Corpus folder

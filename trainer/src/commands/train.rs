@@ -21,9 +21,11 @@ use anyhow::{Result, ensure};
 /// RUNDIR/missing.txt lists them with the reason, and nothing is trained without --allow-missing. Clips of --train that
 /// are in --dev, too, are left out of training.
 ///
-/// The run folder receives config.toml (every key, with its value; no device is the CPU), metrics.csv and curves.svg
-/// (updated after each epoch), run.json and best.safetensors (the best weights so far). An interrupted run goes on with
-/// the same command and --resume.
+/// The run folder receives config.toml (every key, with its value), metrics.csv and curves.svg (updated after each
+/// epoch), run.json and best.safetensors (the best weights so far). An interrupted run goes on with the same command and
+/// --resume.
+///
+/// trainer/recipes/paper.toml lists every key with its meaning and default, and what the paper says of it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   The challenge's lists, each corpus where it lies (--root your_path=/data is a folder of them all):
@@ -31,12 +33,13 @@ use anyhow::{Result, ensure};
       --train audiomos2025-track2-train_list.csv --dev audiomos2025-track2-dev_list.csv \\
       --root LibriTTS=/data/LibriTTS --root CommonVoice=/data/cv-corpus-13.0-2023-03-09 \\
       --root EARS=/data/EARS --root MUSDB18=/data/MUSDB18 --root MusicCaps=/data/musiccaps \\
-      --root AudioSet=/data/unbalanced_train_segments --out runs/paper
+      --root AudioSet=/data/unbalanced_train_segments --cache hidden --out runs/paper
+  (hidden takes 9 MB per ten seconds of audio; the frozen encoder then runs once, not in each of up to 100 epochs)
 
   Every rater's scores; the clips of the dev list are left out of training:
   aesa-trainer train --config trainer/recipes/paper.toml --init-encoder BEATs_iter3_plus_AS2M.pt \\
       --train AES_natural_speech.jsonl AES_natural_music.jsonl AES_natural_sound.jsonl \\
-      --dev audiomos2025-track2-dev_list.csv --root your_path=/data --out runs/raters
+      --dev audiomos2025-track2-dev_list.csv --root your_path=/data --cache hidden --out runs/raters
 
   Ratings of your own, a new head on the starter model's encoder:
   aesa-trainer train --config trainer/recipes/starter-head.toml --set init=models/starter/model.onnx \\
@@ -47,7 +50,8 @@ use anyhow::{Result, ensure};
   aesa-trainer train --config trainer/recipes/starter-crops.toml --corpus corpus/starter \\
       --out runs/no-triplet --set triplet.alpha=0 --set seed=2")]
 pub(crate) struct Arguments {
-    /// Training config, TOML; a missing key has its default, an empty file is the paper's setting
+    /// Training config, TOML; a missing key has its default. The paper's setting is trainer/recipes/paper.toml, not an empty
+    /// file: frame_weight is 1.0 and labels are proxy where nothing is said
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Tables of ratings to learn from: the challenge's CSV or JSONL, or CSV or Parquet of your own
@@ -76,7 +80,7 @@ pub(crate) struct Arguments {
     /// audio for BEATs-base)
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Trains on cpu, cuda or cuda:N, in place of what the config says
+    /// Trains on cpu, cuda or cuda:N, in place of what the config says; cuda was not tried on a GPU yet
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
     /// Overrides a key of the config, such as triplet.alpha=0; may be repeated

@@ -81,6 +81,42 @@ fn a_student_comes_close_to_its_teacher() {
 }
 
 #[test]
+fn an_exported_model_teaches_as_its_run_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (teacher, config, audio) = (prepare(folder.path()), path("student.toml"), path("audio"));
+    fs::create_dir(path("shipped")).unwrap();
+    let (model, sizes) = (path("shipped/model.onnx"), path("shipped/config.toml"));
+    succeed(&["export", "--run", &teacher, "--out", &model]);
+    let distill = |teacher: &str, out: &str| {
+        let start = ["distill", "--teacher", teacher, "--config", &config, "--audio", &audio, "--out", out];
+        trainer(&[&start[..], &ONE_EPOCH].concat())
+    };
+    let refusal = |teacher: &str| String::from_utf8(distill(teacher, &path("out")).stderr).unwrap();
+    assert!(refusal(&model).contains("config.toml, which has to lie beside it"));
+    // The labels are the teacher's, not the student's default.
+    let text = fs::read_to_string(Path::new(&teacher).join("config.toml")).unwrap();
+    fs::write(&sizes, text.replace("labels = \"proxy\"", "labels = \"human\"")).unwrap();
+    for (from, out) in [(&teacher, "by-run"), (&model, "by-file")] {
+        let output = distill(from, &path(out));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let run = folder.path().join("by-file");
+    assert!(fs::read_to_string(run.join("config.toml")).unwrap().contains("labels = \"human\""));
+    assert_eq!(read_json(&run.join("run.json"))["origin"]["files"][0]["path"], model.as_str());
+    let mse = ["by-run", "by-file"].map(|run| validation_mse(&folder.path().join(run))[0]);
+    assert!((mse[0] - mse[1]).abs() < 1e-3, "{mse:?}");
+
+    // Half of the digits are not enough to learn from, nor are another file's sizes.
+    let small = path("shipped/small.onnx");
+    succeed(&["export", "--run", &teacher, "--out", &small, "--f16"]);
+    assert!(refusal(&small).contains("as f16, not f32"));
+    fs::write(&sizes, text.replace("lstm_dim = 8", "lstm_dim = 4")).unwrap();
+    let error = refusal(&model);
+    assert!(error.contains("cannot use the teacher") && error.contains("in the network"), "{error}");
+}
+
+#[test]
 fn an_interrupted_student_goes_on_to_the_same_weights() {
     const EPOCHS: usize = 30;
     let folder = tempfile::tempdir().unwrap();

@@ -36,13 +36,17 @@ fn a_full_disk_ends_a_run_that_goes_on_later() {
             fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.ends_with(".part")).collect::<BTreeSet<_>>()
     };
-    let left_by_the_kill = unfinished();
+    // What a kill in the midst of writing leaves; and another process that still writes.
+    for name in ["last.safetensors.4194305.part", "best.safetensors.1.part"] {
+        fs::write(run.join(name), "half").unwrap();
+    }
+    let still_written = BTreeSet::from(["best.safetensors.1.part".to_string()]);
     for _ in 0..2 {
         let output = trainer_on_a_full_disk(&train(&full));
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{message}");
         assert!(message.contains("cannot write") && message.contains(&full), "{message}");
-        assert_eq!(unfinished(), left_by_the_kill);
+        assert_eq!(unfinished(), still_written);
         // What was finished is as it was.
         assert!([weights("full"), fs::read(run.join("last.safetensors")).unwrap()] == finished);
     }

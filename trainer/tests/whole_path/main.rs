@@ -124,6 +124,8 @@ fn measures_again(folder: &Path, corpus: &str) {
         let json = |folder: &Path| {
             let mut report = read_json(&folder.join("metrics.json"));
             report["description"].take();
+            // Another command, and other files.
+            report["origin"].take();
             report
         };
         assert_eq!(json(&first), json(other));
@@ -158,6 +160,12 @@ fn train_measure_export() {
     assert_eq!(sources.len(), 2, "{info}");
     assert!(sources.iter().all(|source| source["sha256"] == digest(source)), "{info}");
     assert_eq!(info["origin"]["command"][1], "train", "{info}");
+    // By which program, on what.
+    let commit = info["origin"]["commit"].as_str().unwrap();
+    let hash = commit.trim_end_matches(" with changes");
+    assert!(commit == "unknown" || hash.len() == 40 && hash.chars().all(|c| c.is_ascii_hexdigit()), "{info}");
+    assert!(info["origin"]["libtorch"].as_str().unwrap().starts_with("2."), "{info}");
+    assert_eq!(info["origin"]["threads"], 1, "{info}");
 
     // The same seed gives the same weights, another seed does not.
     let weights = |run: &str| fs::read(folder.path().join(run).join("best.safetensors")).unwrap();
@@ -173,6 +181,10 @@ fn train_measure_export() {
     succeed(&["eval", "--model", &run, "--corpus", &corpus, "--split", "test"]);
     let report = read_json(&folder.path().join("run/eval-test.json"));
     assert!(report["axes"]["PQ"]["utterance"]["srcc"].as_f64().unwrap() > 0.6, "{report}");
+    let sources = report["origin"]["files"].as_array().unwrap();
+    let named = sources.iter().map(|source| source["path"].as_str().unwrap().rsplit('/').next().unwrap());
+    assert_eq!(named.collect::<Vec<_>>(), ["best.safetensors", "test.csv"]);
+    assert!(sources.iter().all(|source| source["sha256"] == digest(source)), "{report}");
     assert!(report["domains"]["speech"]["PC"]["utterance"]["mse"].is_f64(), "{report}");
     let ladders = succeed(&["eval", "--model", &run, "--corpus", &corpus, "--split", "ladders"]);
     measures_again(folder.path(), &corpus);
@@ -242,7 +254,8 @@ fn chunks_are_trained_and_measured() {
     train(&path("full"), &["--set", "epochs=4", "--set", "chunks.steps=[]"]);
     assert!(weights("run") == weights("again"));
     assert!(weights("run") != weights("full"));
-    let cached = ["--cache", &path("cache"), "--set", "freeze_encoder=true"];
+    let init = format!("init={run}");
+    let cached = ["--cache", &path("cache"), "--set", "freeze_encoder=true", "--set", &init];
     let refused = arguments(&path("cached"));
     let error = fail(&[&refused.each_ref().map(String::as_str)[..], &cached[..]].concat());
     assert!(error.contains("hidden states of whole windows, but tokens hear chunks"), "{error}");
@@ -365,6 +378,47 @@ fn a_killed_run_goes_on_to_the_same_weights() {
     assert!(fail(&with(&["--resume"], &killed)).contains("is finished"));
 }
 
+#[test]
+fn a_run_goes_on_hearing_what_it_heard() {
+    const EPOCHS: usize = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    write_corpus(folder.path());
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let (config, corpus, start, cache) = (path("config.toml"), path("."), path("start"), path("cache"));
+    let train = ["train", "--config", &config, "--corpus", &corpus];
+    succeed(&[&train[..], &["--out", &start], &ONE_EPOCH].concat());
+    let (epochs, init) = (format!("epochs={EPOCHS}"), format!("init={start}"));
+    let keys =
+        [&epochs, &init, "freeze_encoder=true", "cache_hidden_mib=0"].map(|key| ["--set", key]).concat();
+    let frozen = [&train[..], &keys].concat();
+    let with_cache = ["--cache", &cache];
+    for (out, before, after, hint) in [
+        (
+            "features",
+            &[][..],
+            &with_cache[..],
+            "learned from features and would now go on with kept hidden states",
+        ),
+        ("hidden", &with_cache[..], &[][..], "go on with --cache, as it was begun"),
+    ] {
+        let run = path(out);
+        let resume = [&frozen[..], &["--resume", "--out", &run]].concat();
+        let run = folder.path().join(out);
+        kill_after_three_epochs(&[&resume[..], before].concat(), &run, EPOCHS);
+        let error = fail(&[&resume[..], after].concat());
+        assert!(error.contains(hint), "{error}");
+        let notes = String::from_utf8(trainer(&[&resume[..], before].concat()).stderr).unwrap();
+        assert_eq!(
+            notes.contains("the encoder runs every epoch; --cache DIR keeps them"),
+            out == "features",
+            "{notes}"
+        );
+        let heard = if out == "hidden" { "hidden-states" } else { "features" };
+        assert_eq!(read_json(&run.join("run.json"))["heard"], serde_json::json!([heard, heard]));
+    }
+}
+
 /// Labels that move with the noise of [`write_clip`].
 fn labels(noise: f32) -> String {
     let (pq, pc) = (9.0 - 7.0 * noise, 2.0 + 5.0 * noise);
@@ -454,9 +508,12 @@ fn train_on_the_challenges_lists() {
         assert_eq!(fs::read_dir(&run).unwrap().count(), 1);
     }
 
-    let output = trainer(&[&all[..], &["--allow-missing"]].concat());
+    let idle_root = format!("Libri={}", libri.display());
+    let output = trainer(&[&all[..], &["--allow-missing", "--root", &idle_root]].concat());
     let notes = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{notes}");
+    let warning = format!("warning: --root {idle_root} fits no path of the tables");
+    assert!(notes.contains(&warning) && notes.matches("fits no path").count() == 1, "{notes}");
     assert!(
         notes.contains("going on without 1 clips") && notes.contains("8 training and 5 validation"),
         "{notes}"
@@ -680,6 +737,135 @@ fn bad_tables_leave_nothing_behind() {
     assert!(train(&["--root", "EARS"]).contains("is not NAME=DIR, such as LibriTTS=/data/LibriTTS"));
     assert!(train(&["--corpus", "x"]).contains("cannot be used with"));
     assert!(train(&["--train", &good, &good]).contains("another table has \"a.wav\", too"));
+}
+
+#[test]
+fn an_encoder_that_nothing_was_read_into_is_not_frozen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("config.toml"), CONFIG.replace("freeze_encoder = false\n", "")).unwrap();
+    // Audio that is not there: what is refused first is the encoder.
+    for split in ["train", "validation"] {
+        let table = format!("sample_id,path,domain,system,PQ,PC,CE,CU\n{split},{split}.wav,music,,1,2,3,4\n");
+        fs::write(path(&format!("{split}.csv")), table).unwrap();
+    }
+    let (config, corpus, run) = (path("config.toml"), path("."), path("run"));
+    let train = ["train", "--config", &config, "--corpus", &corpus, "--out", &run];
+    let error = fail(&train);
+    for words in
+        ["freeze_encoder = true", "random", "--init-encoder", "--set init=RUN", "freeze_encoder=false"]
+    {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(!Path::new(&run).exists());
+    let learning = [&train[..], &["--set", "freeze_encoder=false"]].concat();
+    assert!(fail(&learning).contains("clips can be read"));
+}
+
+#[test]
+fn scores_that_are_all_alike_are_told_of_two_clips_and_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    write_corpus(folder.path());
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let header = "path,PQ,PC,CE,CU\n";
+    fs::write(path("two.csv"), format!("{header}train0.wav,1,2,3,4\ntrain9.wav,5,4,3,2\n")).unwrap();
+    // The same audio twice: whatever the network, its scores are alike.
+    fs::copy(path("test0.wav"), path("twin.wav")).unwrap();
+    let (one, twins) = (format!("{header}test0.wav,4,4,4,4\n"), "twin.wav,5,5,5,5\n");
+    for (table, is_told) in [(one.clone(), false), (one + twins, true)] {
+        fs::write(path("dev.csv"), table).unwrap();
+        let (config, train, dev, run) =
+            (path("config.toml"), path("two.csv"), path("dev.csv"), path(&format!("run-{is_told}")));
+        let start = ["train", "--config", &config, "--train", &train, "--dev", &dev, "--out", &run];
+        let output = trainer(&[&start[..], &ONE_EPOCH].concat());
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{notes}");
+        assert_eq!(notes.contains("scores all validation clips alike"), is_told, "{notes}");
+    }
+}
+
+#[test]
+fn what_weights_cannot_come_from_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    write_corpus(folder.path());
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    fs::write(path("no.safetensors"), "no weights").unwrap();
+    // A run whose first epoch is not finished.
+    fs::create_dir(path("begun")).unwrap();
+    fs::write(path("begun/config.toml"), CONFIG).unwrap();
+    let (config, corpus, run, begun) = (path("config.toml"), path("."), path("run"), path("begun"));
+    let no_weights = format!("the run in {begun} has no weights yet: its first epoch is not finished");
+    let train = ["train", "--config", &config, "--corpus", &corpus, "--out", &run];
+    for (option, value, expected) in [
+        ("--init-encoder", path("nope.pt"), format!("cannot start from {}: cannot read", path("nope.pt"))),
+        (
+            "--set",
+            "init=nope".to_string(),
+            "init is nope, and there is no such run folder or file".to_string(),
+        ),
+        (
+            "--set",
+            format!("init={}", path("no.safetensors")),
+            format!("error: {} is no safetensors file of weights", path("no.safetensors")),
+        ),
+        ("--set", format!("init={begun}"), no_weights.clone()),
+    ] {
+        let error = fail(&[&train[..], &[option, &value]].concat());
+        assert!(error.contains(&expected), "{value}: {error}");
+        // No debug output.
+        assert!(!error.contains('{') && !error.contains("Os "), "{value}: {error}");
+    }
+    assert!(!Path::new(&run).exists());
+    assert!(fail(&["eval", "--model", &begun, "--corpus", &corpus]).contains(&no_weights));
+    let (onnx, aesa) = (path("a.onnx"), path("a.aesa"));
+    assert!(fail(&["export", "--run", &begun, "--out", &onnx]).contains(&no_weights));
+    assert!(fail(&["export", "--run", &begun, "--out", &aesa]).contains(&no_weights));
+}
+
+#[test]
+fn impossible_settings_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let (config, run) = (path("config.toml"), path("run"));
+    for (setting, expected) in [
+        ("model.head.lstm_layers=0", "model.head.lstm_layers is 0, expected 1 or more"),
+        ("model.encoder.conv_pos=0", "model.encoder.conv_pos is 0, expected 1 or more"),
+        ("epochs=0", "epochs is 0, expected 1 or more"),
+    ] {
+        let output =
+            trainer(&["train", "--config", &config, "--corpus", ".", "--out", &run, "--set", setting]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && error.contains(expected), "{setting}: {error}");
+    }
+    assert!(!Path::new(&run).exists());
+}
+
+#[test]
+fn a_corpus_names_each_clip_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("config.toml"), CONFIG).unwrap();
+    let row = |id: &str, file: &str| format!("{id},{file},music,,1,2,3,4\n");
+    let write = |split: &str, rows: &str| {
+        fs::write(path(split), format!("sample_id,path,domain,system,PQ,PC,CE,CU\n{rows}")).unwrap();
+    };
+    let (config, corpus, run) = (path("config.toml"), path("."), path("run"));
+    let train = || fail(&["train", "--config", &config, "--corpus", &corpus, "--out", &run]);
+    let two = row("a", "a.wav") + &row("b", "b.wav");
+    write("train.csv", &two);
+    // Under whatever name a clip goes.
+    write("validation.csv", &(row("c", "c.wav") + &row("d", "./b.wav")));
+    let error = train();
+    assert!(error.contains("1 of the 2 clips of") && error.contains("are in train.csv, too"), "{error}");
+    write("validation.csv", &(row("c", "c.wav") + &row("c", "d.wav")));
+    let error = train();
+    assert!(error.contains("validation.csv:3: sample id \"c\" occurs twice"), "{error}");
+    write("validation.csv", &row("a", "c.wav"));
+    assert!(train().contains("clips can be read"));
+    assert!(!Path::new(&run).join("config.toml").exists());
 }
 
 #[test]

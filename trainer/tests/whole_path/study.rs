@@ -27,6 +27,16 @@ fn a_study_compares_seed_by_seed_and_goes_on() {
     assert!(table.contains("| 5 | 8 | 0.5 |") && table.contains("| 5 | all | all |"), "{table}");
     assert_eq!(fs::read_to_string(path("study/table.md")).unwrap(), table);
 
+    let origin = read_json(&folder.path().join("study/study.json"));
+    assert_eq!(origin["command"][1], "study");
+    let files: Vec<&str> =
+        origin["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    let expected = ["train.csv", "test.csv", "best.safetensors"];
+    assert!(
+        files.len() == 3 && files.iter().zip(expected).all(|(file, name)| file.ends_with(name)),
+        "{origin}"
+    );
+
     // Both levels of four axes, of all clips and of two domains, in every run.
     let rows = |name: &str| fs::read_to_string(path(name)).unwrap().lines().count() - 1;
     assert_eq!((rows("study/results.csv"), rows("study/differences.csv")), (6 * 24, 24));
