@@ -35,8 +35,11 @@ pub(crate) struct Found {
     /// them.
     pub(crate) counted: Vec<String>,
     /// Makes the operator from the file's constants.
-    pub(crate) make: Box<dyn FnOnce(&mut Constants) -> Arc<dyn Fused>>,
+    pub(crate) make: Make,
 }
+
+/// Makes an operator, whose weights it takes from a graph's constants.
+pub(crate) type Make = Box<dyn FnOnce(&mut Constants) -> Arc<dyn Fused>>;
 
 /// An operator of f32 values whose shapes are known.
 pub(crate) trait Fused: Send + Sync + 'static {
