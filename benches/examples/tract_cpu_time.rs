@@ -11,6 +11,9 @@ use aesa_tract::TractModel;
 
 const NUM_STEPS: usize = 62;
 
+/// What is timed: its name, and one window's scores by it.
+type Turn<'a> = (&'static str, Box<dyn FnMut() -> Vec<Scores> + 'a>);
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
@@ -38,7 +41,7 @@ fn main() {
     let features: Vec<f32> =
         (0..NUM_STEPS * 16 * 128).map(|i| (i * 7919 % 1009) as f32 / 504.5 - 1.0).collect();
     let expected = score(&mut native, &features);
-    let mut turns: Vec<(&str, Box<dyn FnMut() -> Vec<Scores>>)> = vec![
+    let mut turns: Vec<Turn<'_>> = vec![
         ("native", Box::new(|| score(&mut native, &features))),
         ("tract, our operators", Box::new(|| score(&mut fused, &features))),
     ];
