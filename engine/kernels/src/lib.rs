@@ -10,6 +10,7 @@
 //!  lstm.rs        one LSTM cell
 //!  math.rs        exp, sigmoid, tanh, GELU;   f16.rs  storage in 16 bits;   lanes.rs  sums, maxima, dot products
 //!
+//!  file_map.rs    a file mapped into memory (feature `map`)
 //!  kernels.rs     the table of all these functions for one instruction set
 //!  x86_64/        AVX-512 VNNI, AVX-VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot and matrix products;   wasm32/  simd128
 //! ```
@@ -27,6 +28,8 @@ mod aarch64;
 pub mod attention;
 pub mod attention_i8;
 pub mod f16;
+#[cfg(feature = "map")]
+mod file_map;
 pub mod gemm_f32;
 pub mod gemm_i8;
 mod kernels;
@@ -48,5 +51,7 @@ mod wasm32;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+#[cfg(feature = "map")]
+pub use file_map::FileMap;
 pub use kernels::Kernels;
 pub use matrix::{Matrix, MatrixMut};

@@ -12,6 +12,8 @@ use aesa::encoder::Either;
 use aesa::native::Threads;
 use aesa::native::{self, AlignedBytes, format::MAGIC};
 use aesa::{ModelInfo, Network};
+#[cfg(any(unix, windows))]
+use aesa_kernels::FileMap;
 #[cfg(feature = "tract")]
 use aesa_tract::{TractModel, TractSession};
 use self_cell::self_cell;
@@ -47,7 +49,32 @@ type NativeModel<'a> = native::Model<'a>;
 enum FileBytes {
     #[cfg(feature = "starter")]
     BuiltIn(&'static [u8]),
+    #[cfg(any(unix, windows))]
+    Mapped(FileMap),
     Read(AlignedBytes),
+}
+
+impl FileBytes {
+    /// A whole file, where the native engine can use it in place: it is in memory once.
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        #[cfg(any(unix, windows))]
+        if metadata.is_file()
+            && let Ok(map) = FileMap::new(&file)
+        {
+            return Ok(Self::Mapped(map));
+        }
+        // Of what is no file, a pipe for example, nobody knows the length.
+        let num_bytes = if metadata.is_file() { metadata.len() } else { 0 };
+        let mut bytes = AlignedBytes::zeros(usize::try_from(num_bytes).map_err(io::Error::other)?);
+        file.read_exact(&mut bytes)?;
+        let mut rest = Vec::new();
+        Ok(Self::Read(match file.read_to_end(&mut rest)? {
+            0 => bytes,
+            _ => AlignedBytes::from([&bytes, &rest[..]].concat().as_slice()),
+        }))
+    }
 }
 
 impl Deref for FileBytes {
@@ -57,6 +84,8 @@ impl Deref for FileBytes {
         match self {
             #[cfg(feature = "starter")]
             Self::BuiltIn(bytes) => bytes,
+            #[cfg(any(unix, windows))]
+            Self::Mapped(bytes) => bytes,
             Self::Read(bytes) => bytes,
         }
     }
@@ -73,16 +102,18 @@ pub enum Engine<'m> {
 }
 
 impl Model {
-    /// Reads the file at `path` once; what it is shows in its first bytes.
+    /// Opens the file at `path`; what it is shows in its first bytes. A `model.aesa` is mapped into memory, where the system can, and used
+    /// where it lies: it must not be written over while the model lives, only replaced by renaming another file. Where that cannot be
+    /// promised, read it and call [`Self::from_bytes`].
     ///
     /// # Errors
     /// [`LoadError::Read`]; [`LoadError::File`] around those of [`Self::from_bytes`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
-        let bytes = read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+        let bytes = FileBytes::open(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
         // A damaged beginning of a file of that name is told as such.
         let is_native = bytes.starts_with(&MAGIC) || path.extension().is_some_and(|e| e == "aesa");
-        let model = if is_native { Self::native(FileBytes::Read(bytes)) } else { Self::other(&bytes) };
+        let model = if is_native { Self::native(bytes) } else { Self::other(&bytes) };
         model.map_err(|e| LoadError::File { path: path.into(), source: Box::new(e) })
     }
 
@@ -218,21 +249,6 @@ impl Engine<'_> {
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("engine", &self.engine().name()).field("info", self.info()).finish()
-    }
-}
-
-/// A whole file, where the native engine can use it in place: it is in memory once.
-fn read(path: &Path) -> io::Result<AlignedBytes> {
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    // Of what is no file, a pipe for example, nobody knows the length.
-    let num_bytes = if metadata.is_file() { metadata.len() } else { 0 };
-    let mut bytes = AlignedBytes::zeros(usize::try_from(num_bytes).map_err(io::Error::other)?);
-    file.read_exact(&mut bytes)?;
-    let mut rest = Vec::new();
-    match file.read_to_end(&mut rest)? {
-        0 => Ok(bytes),
-        _ => Ok(AlignedBytes::from([&bytes, &rest[..]].concat().as_slice())),
     }
 }
 

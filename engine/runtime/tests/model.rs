@@ -1,9 +1,13 @@
 //! Models of both kinds, from files and bytes, and scorers that outlive all other owners of their model.
 
 use std::fs;
+#[cfg(unix)]
+use std::process::Command;
 use std::sync::Arc;
+#[cfg(unix)]
+use std::thread;
 
-use aesa::{AudioSpec, ModelInfo, Policy, Scorer, ScorerError, WindowPolicy};
+use aesa::{AudioSpec, ClipScore, FrameScore, ModelInfo, Policy, Scorer, ScorerError, WindowPolicy};
 use aesa_export::{ModelConfig, Storage, random_tensors, tiny_info, write_aesa};
 use aesa_runtime::{LoadError, Model, ModelScorer};
 
@@ -22,6 +26,12 @@ fn chunked() -> Policy {
 
 fn noise(count: usize) -> Vec<i16> {
     (0..count as u64).map(|n| (n.wrapping_mul(n).wrapping_mul(2_654_435_761) >> 13) as i16 / 4).collect()
+}
+
+fn score(model: Model) -> (ClipScore, Vec<FrameScore>) {
+    let mut scorer = ModelScorer::new(Arc::new(model), SPEC).unwrap();
+    scorer.accept(&noise(200_000)).unwrap();
+    (scorer.finish().unwrap(), core::iter::from_fn(|| scorer.next_frame()).collect())
 }
 
 #[test]
@@ -88,16 +98,38 @@ fn what_is_no_model_is_named() {
     assert!(matches!(Model::from_bytes(b"a text"), Err(LoadError::Unsupported)));
 }
 
+#[test]
+fn a_model_goes_on_when_its_file_is_replaced_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("model.aesa"), folder.path().join("other.aesa"));
+    fs::write(&path, file(chunked())).unwrap();
+    let model = Model::open(&path).unwrap();
+    fs::write(&other, b"something else").unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert!(matches!(Model::open(&path), Err(LoadError::File { .. })));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(score(model), score(Model::from_bytes(&file(chunked())).unwrap()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_may_come_through_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let bytes = file(chunked());
+    let model = thread::scope(|scope| {
+        scope.spawn(|| fs::write(&pipe, &bytes).unwrap());
+        Model::open(&pipe).unwrap()
+    });
+    assert_eq!(score(model), score(Model::from_bytes(&bytes).unwrap()));
+}
+
 #[cfg(feature = "threads")]
 #[test]
 fn threads_change_no_score_and_are_refused_where_there_are_none() {
     use aesa::native::ThreadsError;
 
-    let score = |model: Model| {
-        let mut scorer = ModelScorer::new(Arc::new(model), SPEC).unwrap();
-        scorer.accept(&noise(200_000)).unwrap();
-        (scorer.finish().unwrap(), core::iter::from_fn(|| scorer.next_frame()).collect::<Vec<_>>())
-    };
     // The starter's sizes: a window of them is worth several threads.
     let config = ModelConfig::starter();
     let tensors = random_tensors(&config, 3).unwrap();
