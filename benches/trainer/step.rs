@@ -170,7 +170,9 @@ impl<'a> Trainer<'a> {
 
     /// The batch, in main memory.
     fn batch(&mut self) -> Batch {
-        self.inputs.batch(&self.clips, self.crops.clone(), None, &mut self.rng)
+        self.inputs
+            .batch(&self.clips, self.crops.clone(), None, &mut self.rng)
+            .expect("nobody touches the cache")
     }
 
     /// One step; gives its loss, which may still be on its way.
@@ -201,7 +203,7 @@ impl<'a> Trainer<'a> {
         let make = (0..count).map(move |_| inputs.batch(&clips, crops.clone(), None, &mut rng));
         prefetch::ahead(make, |batches| {
             for batch in batches {
-                let values = self.step(&batch);
+                let values = self.step(&batch.expect("nobody touches the cache"));
                 losses.extend(unread.replace(values).map(read));
             }
         });

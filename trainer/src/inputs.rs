@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::augment::Augment;
-use crate::cache::HiddenCache;
+use crate::cache::{HiddenCache, States};
 use crate::chunking::Chunking;
 use crate::config::TrainConfig;
 use crate::dataset::Clip;
@@ -96,8 +96,8 @@ pub enum Inputs {
     },
     /// The hidden states of a frozen encoder through the head. A crop of them has heard its whole window.
     Hidden {
-        /// Per clip and window, one after the other, in main memory or mapped: f16 `[layers, T, D]`.
-        states: Vec<Vec<Tensor>>,
+        /// Per clip and window, one after the other.
+        states: Vec<Vec<States>>,
         /// Steps of a window; a clip's last may be shorter.
         window_steps: usize,
     },
@@ -156,10 +156,10 @@ impl Inputs {
                 let encoded = tch::no_grad(|| net.beats.forward(&features, None, None, Dropout::Off));
                 Tensor::cat(&encoded.hidden[1..], 0).to_kind(Kind::Half).to_device(Device::Cpu) // (layers, T, D)
             };
-            let Some(cache) = &cache else { return Ok(compute()) };
-            let (hidden, origin) = cache.get(&features, compute)?;
+            let Some(cache) = &cache else { return Ok(States::Memory(compute())) };
+            let (file, origin) = cache.get(&features, compute)?;
             origins[origin as usize] += 1;
-            Ok(hidden)
+            Ok(States::File(file))
         };
         let window_steps = config.window_steps;
         let states = clips.iter().map(|clip| {
@@ -193,13 +193,16 @@ impl Inputs {
     }
 
     /// Puts a batch of crops together, changed at random where the config asks for it.
+    ///
+    /// # Errors
+    /// Those of [`States::tensor`].
     pub fn batch(
         &self,
         clips: &[Clip],
         crops: Vec<Crop>,
         chunking: Option<Chunking>,
         rng: &mut Pcg64,
-    ) -> Batch {
+    ) -> Result<Batch> {
         let data = match self {
             Self::Features { augment, .. } => {
                 let part = |crop: &Crop| cut(&clips[crop.clip].features, 0, crop, FRAMES_PER_STEP);
@@ -208,13 +211,14 @@ impl Inputs {
             Self::Hidden { states, window_steps } => {
                 let part = |crop: &Crop| {
                     let within = Crop { start: crop.start % window_steps, ..*crop };
-                    cut(&states[crop.clip][crop.start / window_steps], 1, &within, TOKENS_PER_STEP)
+                    let window = states[crop.clip][crop.start / window_steps].tensor()?;
+                    Ok(cut(&window, 1, &within, TOKENS_PER_STEP))
                 };
-                let parts: Vec<Tensor> = crops.iter().map(part).collect();
+                let parts = crops.iter().map(part).collect::<Result<Vec<Tensor>>>()?;
                 padding::stack(&parts, 1, 1)
             }
         };
-        Batch { crops, chunking, data }
+        Ok(Batch { crops, chunking, data })
     }
 
     /// The same inputs, for another thread; tensors are shared, not copied.
@@ -222,7 +226,7 @@ impl Inputs {
         match self {
             &Self::Features { frozen, augment } => Self::Features { frozen, augment },
             Self::Hidden { states, window_steps } => {
-                let of_clip = |windows: &Vec<Tensor>| windows.iter().map(Tensor::shallow_clone).collect();
+                let of_clip = |windows: &Vec<States>| windows.iter().map(States::share).collect();
                 Self::Hidden { states: states.iter().map(of_clip).collect(), window_steps: *window_steps }
             }
         }
@@ -307,7 +311,7 @@ mod tests {
         crops: &[Crop],
         chunking: Option<Chunking>,
     ) -> Prediction {
-        let batch = inputs.batch(clips, crops.to_vec(), chunking, &mut Pcg64::seed_from_u64(1));
+        let batch = inputs.batch(clips, crops.to_vec(), chunking, &mut Pcg64::seed_from_u64(1)).unwrap();
         inputs.forward(net, clips, &batch)
     }
 
@@ -373,7 +377,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inputs = Inputs::new(&config, &net, &clips, Some(folder.path())).unwrap();
         let Inputs::Hidden { states, .. } = &inputs else { panic!("{inputs:?}") };
-        assert_eq!(states[0].iter().map(|window| window.size()[1]).collect::<Vec<_>>(), [32, 16]);
+        let tokens = |window: &States| window.tensor().unwrap().size()[1];
+        assert_eq!(states[0].iter().map(tokens).collect::<Vec<_>>(), [32, 16]);
         let mut rng = Pcg64::seed_from_u64(3);
         let crops: Vec<Crop> = (0..50).map(|_| inputs.random_crop(0, 6, 4, &mut rng)).collect();
         for crop in [Crop { clip: 0, start: 0, steps: 4 }, Crop { clip: 0, start: 4, steps: 2 }] {
@@ -420,7 +425,7 @@ mod tests {
         for cache_hidden_mib in [0, 4096] {
             let inputs =
                 Inputs::new(&TrainConfig { cache_hidden_mib, ..config.clone() }, &net, &clips, None).unwrap();
-            let batch = inputs.batch(&clips, crops.to_vec(), None, &mut Pcg64::seed_from_u64(1));
+            let batch = inputs.batch(&clips, crops.to_vec(), None, &mut Pcg64::seed_from_u64(1)).unwrap();
             // The first crop lacks three steps, of 16 frames or 8 tokens: in the padding no number is heard.
             let time = batch.data.dim() - 2;
             let per_step = batch.data.size()[time] / 5;

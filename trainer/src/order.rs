@@ -1,5 +1,6 @@
 //! An epoch's batches: which clips lie together, in which order, and which part of each is heard.
 
+use anyhow::Result;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
@@ -49,7 +50,7 @@ impl Order {
         mut self,
         inputs: Inputs,
         clips: &[Clip],
-    ) -> impl Iterator<Item = Batch> + Send + use<> {
+    ) -> impl Iterator<Item = Result<Batch>> + Send + use<> {
         let clips: Vec<Clip> = clips.iter().map(Clip::share).collect();
         let batches: Vec<Vec<usize>> = self.clips.chunks(self.batch_size).map(<[usize]>::to_vec).collect();
         batches.into_iter().map(move |batch| {
@@ -99,7 +100,7 @@ mod tests {
         let clips = clips();
         let inputs = Inputs::new(config, &AesaNet::new(&config.model), &clips, None).unwrap();
         let order = Order::new(config, &clips, 2, &mut Pcg64::seed_from_u64(seed));
-        order.batches(inputs, &clips).collect()
+        order.batches(inputs, &clips).collect::<Result<_>>().unwrap()
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use core::fmt;
 
 use aesa::score::{FRAMES_PER_STEP, NUM_AXES};
+use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
+use crate::cache::States;
 use crate::chunking::Chunking;
 use crate::dataset::num_steps;
 use crate::dropout::Dropout;
@@ -98,16 +100,19 @@ pub fn clip_scores(
     scores
 }
 
-/// Clip scores, 0 to 10, of what a frozen encoder made of clips, window by window: hidden states `[layers, T, D]`.
-pub fn head_scores(net: &AesaNet, clips: &[Vec<Tensor>]) -> Vec<[f64; NUM_AXES]> {
-    let tokens = |states: &Tensor| states.size()[1];
-    let mut windows: Vec<(usize, &Tensor)> =
+/// Clip scores, 0 to 10, of what a frozen encoder made of clips, window by window.
+///
+/// # Errors
+/// Those of [`States::tensor`].
+pub fn head_scores(net: &AesaNet, clips: &[Vec<States>]) -> Result<Vec<[f64; NUM_AXES]>> {
+    let tokens = States::num_tokens;
+    let mut windows: Vec<(usize, &States)> =
         clips.iter().enumerate().flat_map(|(clip, windows)| windows.iter().map(move |w| (clip, w))).collect();
     windows.sort_by_key(|(_, states)| tokens(states));
     let mut scores = vec![[0.0; NUM_AXES]; clips.len()];
     for same_length in windows.chunk_by(|a, b| tokens(a.1) == tokens(b.1)) {
         for batch in same_length.chunks(MAX_BATCH) {
-            let parts: Vec<&Tensor> = batch.iter().map(|(_, states)| *states).collect();
+            let parts = batch.iter().map(|(_, states)| states.tensor()).collect::<Result<Vec<_>>>()?;
             let states = Tensor::stack(&parts, 1).to_device(net.device()).to_kind(Kind::Float); // (layers, B, T, D)
             let means = tch::no_grad(|| net.head.forward(&states.unbind(0), None, None, Dropout::Off))
                 .clip_scores()
@@ -121,7 +126,7 @@ pub fn head_scores(net: &AesaNet, clips: &[Vec<Tensor>]) -> Vec<[f64; NUM_AXES]>
             }
         }
     }
-    scores
+    Ok(scores)
 }
 
 /// `[B, A]` in main memory, read at once: the device is waited for once, not for every number.
@@ -190,13 +195,13 @@ mod tests {
         let clips = [7, 3, 7].map(|steps| Tensor::randn([16 * steps, 128], (Kind::Float, Device::Cpu)));
         let encode = |window: Tensor| {
             let encoded = tch::no_grad(|| net.beats.forward(&window.unsqueeze(0), None, None, Dropout::Off));
-            Tensor::cat(&encoded.hidden[1..], 0)
+            States::Memory(Tensor::cat(&encoded.hidden[1..], 0))
         };
         // Windows of four steps, one shorter at the end.
         let hidden = clips.each_ref().map(|clip| clip.split(16 * 4, 0).into_iter().map(encode).collect());
         let policy = Policy::Windowed { window_steps: 4 };
         let expected = clip_scores(&net, &clips.each_ref(), policy, |_| ());
-        for (scores, expected) in head_scores(&net, &hidden).iter().zip(&expected) {
+        for (scores, expected) in head_scores(&net, &hidden).unwrap().iter().zip(&expected) {
             let close = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-4;
             assert!(scores.iter().zip(expected).all(close), "{scores:?} {expected:?}");
         }

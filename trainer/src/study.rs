@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use tch::{Kind, Tensor};
+use tch::Kind;
 
+use crate::cache::States;
 use crate::config::{TrainConfig, TripletConfig};
 use crate::dataset::{self, Clip};
 use crate::inputs::Inputs;
@@ -193,7 +194,7 @@ struct Bench {
     train: Vec<Clip>,
     inputs: Inputs,
     test: Vec<Clip>,
-    test_hidden: Vec<Vec<Tensor>>,
+    test_hidden: Vec<Vec<States>>,
     scale: TargetScale,
 }
 
@@ -225,7 +226,7 @@ impl Bench {
     fn make(&self, config: &TrainConfig, folder: &Path) -> Result<()> {
         let net = train::fresh(config, &self.scale)?;
         train::learn(config, &net, &self.inputs, &self.train, self.scale)?;
-        let scores = predict::head_scores(&net, &self.test_hidden);
+        let scores = predict::head_scores(&net, &self.test_hidden)?;
         let scored = self.test.iter().zip(scores).map(|(clip, prediction)| Scored {
             id: clip.id.clone(),
             system: clip.system.clone(),

@@ -13,6 +13,7 @@ use rand_pcg::Pcg64;
 use tch::{Device, Kind, Tensor};
 
 use crate::adam::AdamW;
+use crate::cache::States;
 use crate::checkpoint::Checkpoint;
 use crate::config::{InitParts, Schedule, TrainConfig};
 use crate::dataset::Clip;
@@ -133,7 +134,7 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
         let train = learner.epoch(&net, &inputs, &clips, course.crop_steps(), &mut rng, &bar)?;
         let trained = started.elapsed().as_secs_f64();
         let (validation_mse, metrics, best) = learner.optimiser.averaged(|| -> Result<_> {
-            let (mse, metrics) = validate(&net, &validation, hidden, &scale, config.window_steps);
+            let (mse, metrics) = validate(&net, &validation, hidden, &scale, config.window_steps)?;
             // Nothing of this epoch is written: its weights would be no start for a run that goes on.
             ensure!(
                 mse.is_finite(),
@@ -339,6 +340,7 @@ impl<'a> Learner<'a> {
             // To read a loss is to wait for the device: each is read when the next step is on its way there.
             let mut unread: Option<Unread> = None;
             for (number, batch) in batches.enumerate() {
+                let batch = batch?;
                 let loss = self.config.precision.scope(|| match &self.distillation {
                     Some(distillation) => distillation.loss(net, &mut self.loss, clips, &batch, rng),
                     None => self.labelled_loss(net, inputs, clips, &batch, rng),
@@ -499,24 +501,30 @@ fn count_parameters(net: &AesaNet) -> [usize; 2] {
 }
 
 /// MSE in z over all axes, and metrics per axis on the scale of 0 to 10; from the clips' hidden states, where they are kept.
+///
+/// # Errors
+/// Those of [`States::tensor`].
 fn validate(
     net: &AesaNet,
     clips: &[Clip],
-    hidden: Option<&[Vec<Tensor>]>,
+    hidden: Option<&[Vec<States>]>,
     scale: &TargetScale,
     window_steps: usize,
-) -> (f64, [Metrics; NUM_AXES]) {
-    let scores = hidden.map(|hidden| predict::head_scores(net, hidden)).unwrap_or_else(|| {
-        let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
-        predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ())
-    });
+) -> Result<(f64, [Metrics; NUM_AXES])> {
+    let scores = match hidden {
+        Some(hidden) => predict::head_scores(net, hidden)?,
+        None => {
+            let features: Vec<_> = clips.iter().map(|c| &c.features).collect();
+            predict::clip_scores(net, &features, Policy::Windowed { window_steps }, |_| ())
+        }
+    };
     let metrics = core::array::from_fn(|axis| {
         let prediction: Vec<f64> = scores.iter().map(|s| s[axis]).collect();
         let truth: Vec<f64> = clips.iter().map(|c| c.targets[axis]).collect();
         Metrics::of(&prediction, &truth)
     });
     let in_z = metrics.iter().zip(scale.std).map(|(m, std)| m.mse / (std * std));
-    (in_z.sum::<f64>() / NUM_AXES as f64, metrics)
+    Ok((in_z.sum::<f64>() / NUM_AXES as f64, metrics))
 }
 
 fn log_line(record: &EpochRecord, is_best: bool) -> String {

@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_map_has_the_files_bytes_and_outlives_its_name() {
         let path = env::temp_dir().join(std::format!("aesa-file-map-{}", process::id()));
-        let bytes: std::vec::Vec<u8> = (0..70_001u32).map(|n| (n * n >> 5) as u8).collect();
+        let bytes: std::vec::Vec<u8> = (0..70_001u32).map(|n| (n.wrapping_mul(n) >> 5) as u8).collect();
         File::create(&path).unwrap().write_all(&bytes).unwrap();
         let map = FileMap::new(&File::open(&path).unwrap()).unwrap();
         assert_eq!(map.as_ptr().align_offset(64), 0);

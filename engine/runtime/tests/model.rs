@@ -104,6 +104,8 @@ fn a_model_goes_on_when_its_file_is_replaced_and_removed() {
     let (path, other) = (folder.path().join("model.aesa"), folder.path().join("other.aesa"));
     fs::write(&path, file(chunked())).unwrap();
     let model = Model::open(&path).unwrap();
+    #[cfg(target_os = "linux")]
+    assert!(fs::read_to_string("/proc/self/maps").unwrap().contains(path.to_str().unwrap()), "it is mapped");
     fs::write(&other, b"something else").unwrap();
     fs::rename(&other, &path).unwrap();
     assert!(matches!(Model::open(&path), Err(LoadError::File { .. })));
