@@ -46,6 +46,8 @@ pub struct TrainConfig {
     pub schedule_epochs: usize,
     /// Epochs without a better validation MSE after which training ends; 0 never ends early.
     pub patience: usize,
+    /// The epoch whose weights the run keeps.
+    pub keep: Keep,
     /// Clips per optimiser step; 1 in the paper. Shorter clips of a batch are padded, which changes none of their scores.
     pub batch_size: usize,
     /// Steps of 160 ms in the random crop taken of each clip in each epoch; 0 takes whole clips.
@@ -241,6 +243,16 @@ pub enum Schedule {
     Cosine,
 }
 
+/// Which weights a run keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Those of the epoch with the best validation MSE.
+    Best,
+    /// Those of the last epoch so far: where the validation MSE is not what is asked for.
+    Last,
+}
+
 /// Weights to take from [`TrainConfig::init`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -264,6 +276,7 @@ impl Default for TrainConfig {
             epochs: 100,
             schedule_epochs: 0,
             patience: 10,
+            keep: Keep::Best,
             batch_size: 1,
             crop_steps: 0,
             final_full_epochs: 0,
@@ -368,6 +381,10 @@ impl TrainConfig {
         ensure!(self.threads <= MAX_THREADS, "threads is {}, expected 0 to {MAX_THREADS}", self.threads);
         ensure!(self.crop_steps <= self.window_steps, "crop_steps must not exceed window_steps");
         ensure!(self.final_full_epochs <= self.epochs, "final_full_epochs must not exceed epochs");
+        ensure!(
+            self.keep == Keep::Best || self.patience == 0,
+            "keep = \"last\" takes the weights of the last epoch, whatever the validation MSE: patience must be 0"
+        );
         for (name, value) in [
             ("learning_rate", self.learning_rate),
             ("encoder_learning_rate", self.encoder_learning_rate),
@@ -436,10 +453,11 @@ const MAX_THREADS: usize = 1024;
 
 /// Keys that came later than the hash of a run, each by its table and with its default; `[chunks]` came later as a whole.
 /// A new key has to be added here.
-const LATER_KEYS: [(&str, &str); 7] = [
+const LATER_KEYS: [(&str, &str); 8] = [
     ("", "device = \"cpu\""),
     ("", "precision = \"float32\""),
     ("", "schedule_epochs = 0"),
+    ("", "keep = \"best\""),
     ("", "freeze_layer_weights = false"),
     ("", "average_decay = 0.0"),
     ("", "filter_db = 0.0"),
@@ -515,6 +533,7 @@ mod tests {
             "device=cuda",
             "precision=bfloat16",
             "schedule_epochs=1",
+            "keep=last",
             "freeze_layer_weights=true",
             "filter_db=1",
         ] {

@@ -9,7 +9,7 @@
 //! model --> evaluate --> scores --> report (metrics, bootstrap, ceiling) --> tables, scatter
 //! truth, predictions of others ---^
 //!
-//! teacher's run --> distill --> train: a smaller model; study: many heads on one encoder --> study_table
+//! runs --> mean: a run of their own;  teacher's run --> distill --> train: a smaller model; study: many heads on one encoder --> study_table
 //! ```
 #![forbid(unsafe_code)]
 
@@ -35,6 +35,7 @@ pub mod inputs;
 pub mod layers;
 pub mod listing;
 pub mod loss;
+pub mod mean;
 pub mod metrics;
 pub mod model;
 mod order;

@@ -40,9 +40,9 @@ pub struct RunInfo {
     pub run_hash: String,
     /// Parameters that learn, and all of them.
     pub num_parameters: [usize; 2],
-    /// Epoch of the best weights, from 1; 0 before the first.
+    /// Epoch of the weights that are kept, from 1; 0 before the first, and of a mean of runs.
     pub best_epoch: usize,
-    /// Validation MSE of the best weights, in z.
+    /// Validation MSE of these weights, in z.
     #[serde(deserialize_with = "nan_from_null")]
     pub best_validation_mse: f64,
     /// What the network hears of the training clips, then of the validation clips. Runs of earlier versions do not tell.

@@ -15,7 +15,7 @@ use tch::{Device, Kind, Tensor};
 use crate::adam::AdamW;
 use crate::cache::States;
 use crate::checkpoint::Checkpoint;
-use crate::config::{InitParts, Schedule, TrainConfig};
+use crate::config::{InitParts, Keep, Schedule, TrainConfig};
 use crate::dataset::Clip;
 use crate::distill::{self, Distillation, Teacher};
 use crate::import;
@@ -286,10 +286,10 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Counts an epoch; true if it is the best so far.
+    /// Counts an epoch; true if its weights are to be kept: as a rule, if it is the best so far.
     fn record(&mut self, validation_mse: f64) -> bool {
         self.epoch += 1;
-        let is_best = validation_mse < self.best_mse;
+        let is_best = validation_mse < self.best_mse || self.config.keep == Keep::Last;
         if is_best {
             (self.best_epoch, self.best_mse) = (self.epoch, validation_mse);
         }
