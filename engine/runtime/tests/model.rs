@@ -29,9 +29,9 @@ fn noise(count: usize) -> Vec<i16> {
 }
 
 fn score(model: Model) -> (ClipScore, Vec<FrameScore>) {
-    let mut scorer = ModelScorer::new(Arc::new(model), SPEC).unwrap();
-    scorer.accept(&noise(200_000)).unwrap();
-    (scorer.finish().unwrap(), core::iter::from_fn(|| scorer.next_frame()).collect())
+    let mut scorer = ModelScorer::new(Arc::new(model), SPEC).expect("the specification fits");
+    scorer.accept(&noise(200_000)).expect("noise is sound");
+    (scorer.finish().expect("it is long enough"), core::iter::from_fn(|| scorer.next_frame()).collect())
 }
 
 #[test]
