@@ -41,9 +41,9 @@ train() { # RECIPE RUN CORPUS [OPTION]...
 
 train starter-crops crops starter
 train starter chunks starter --set "init=$work/crops"
-train starter-finer finer starter-finer --set "init=$work/chunks"
+train starter-finer finer starter-finer --set "init=$work/chunks" --set id=starter
 # Two epochs more, of three that the learning rate would take to fall; the mean of both ends is what ships.
-train starter-finer further starter-finer --set "init=$work/finer" --set epochs=2 --set schedule_epochs=3 --set keep=last \
+train starter-finer further starter-finer --set "init=$work/finer" --set id=starter --set epochs=2 --set schedule_epochs=3 --set keep=last \
     --set learning_rate=4e-4 --set encoder_learning_rate=4e-4
 [ -e "$work/starter/best.safetensors" ] || "$trainer" mean "$work/finer" "$work/further" --out "$work/starter"
 evaluate starter starter-finer

@@ -591,7 +591,15 @@ mod tests {
         names.sort();
         assert_eq!(
             names,
-            ["paper", "starter", "starter-crops", "starter-head", "starter-student", "triplet-study"]
+            [
+                "paper",
+                "starter",
+                "starter-crops",
+                "starter-finer",
+                "starter-head",
+                "starter-student",
+                "triplet-study"
+            ]
         );
     }
 
