@@ -669,6 +669,7 @@ mod tests {
             "batch_size = 0",
             "precision = 'float16'",
             "crop_steps = 99",
+            "keep = 'last'",
             "[model.head]\nattention_heads = 7",
             "[chunks]\nsteps = [6, 0]",
             "[chunks]\nsteps = 6",

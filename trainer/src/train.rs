@@ -577,6 +577,14 @@ mod tests {
     }
 
     #[test]
+    fn the_last_epoch_is_kept_where_that_is_asked_for() {
+        let config = TrainConfig { patience: 0, keep: Keep::Last, ..TrainConfig::default() };
+        let mut course = Course::new(&config);
+        assert!(course.record(0.4) && course.record(0.5));
+        assert_eq!((course.best_epoch, course.best_mse), (2, 0.5));
+    }
+
+    #[test]
     fn learning_rate_rises_then_falls() {
         let config = TrainConfig {
             warmup_steps: 10,
