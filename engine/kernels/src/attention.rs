@@ -61,10 +61,10 @@ pub struct QueryGate<'a> {
 /// # Panics
 /// If the sizes do not fit together.
 pub fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
-    attend_with(queries, keys, values, scratch, |a, b, c| gemm(a, b, None, c));
+    attend_with(queries, keys, values, scratch, |a, b, c| gemm(a, b, None, c), weights);
 }
 
-/// [`attend`] with another product `c = a b`.
+/// [`attend`] with another product `c = a b`, and other [`weights`].
 #[inline(always)]
 pub(crate) fn attend_with(
     queries: &mut MatrixMut<'_>,
@@ -72,8 +72,15 @@ pub(crate) fn attend_with(
     values: Matrix<'_>,
     scratch: &mut [f32],
     product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
+    weights: impl Fn(&mut [f32], f32) -> f32,
 ) {
-    attend_by(queries, keys, &mut F32Products { keys: keys.keys, values, product }, scratch);
+    attend_by(queries, keys, &mut F32Products { keys: keys.keys, values, product, weights }, scratch);
+}
+
+/// Replaces the scores of a query, whose largest is `max`, by the weights `exp(score - max)`; gives their [sum](lanes::sum).
+#[inline(always)]
+pub fn weights(scores: &mut [f32], max: f32) -> f32 {
+    lanes::map_and_sum(scores, |s| exp_of_negative(s - max))
 }
 
 /// How scores, weights and what is found come about.
@@ -83,21 +90,26 @@ pub(crate) trait Products {
     /// Dot products of queries and keys.
     fn scores(&mut self, queries: Matrix<'_>, scores: &mut MatrixMut<'_>);
 
-    /// The weight of a key whose score less the largest is `x`.
-    fn weight(x: f32) -> f32;
+    /// The weights of the keys with these scores, of which the largest is `max`, and their sum.
+    fn weights(&self, scores: &mut [f32], max: f32) -> f32;
 
     /// Sums of values, each times its weight.
     fn weighted(&mut self, weights: Matrix<'_>, found: &mut MatrixMut<'_>);
 }
 
 /// All in f32.
-struct F32Products<'a, P> {
+struct F32Products<'a, P, W> {
     keys: Matrix<'a>,
     values: Matrix<'a>,
     product: P,
+    weights: W,
 }
 
-impl<P: Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>)> Products for F32Products<'_, P> {
+impl<P, W> Products for F32Products<'_, P, W>
+where
+    P: Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
+    W: Fn(&mut [f32], f32) -> f32,
+{
     #[inline(always)]
     fn num_keys(&self) -> usize {
         self.keys.num_cols()
@@ -109,8 +121,8 @@ impl<P: Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>)> Products for F32Products
     }
 
     #[inline(always)]
-    fn weight(x: f32) -> f32 {
-        exp_of_negative(x)
+    fn weights(&self, scores: &mut [f32], max: f32) -> f32 {
+        (self.weights)(scores, max)
     }
 
     #[inline(always)]
@@ -131,7 +143,7 @@ pub(crate) fn attend_by<K, P: Products>(
     let tile_queries = tile_queries(products.num_keys(), scratch);
     for first in (0..num_queries).step_by(tile_queries) {
         let mut tile = queries.rows_mut(first..(first + tile_queries).min(num_queries));
-        let (mut weights, sums) = weights(tile.view(), keys, first, scratch, products);
+        let (mut weights, sums) = weigh(tile.view(), keys, first, scratch, products);
         products.weighted(weights.rows_mut(0..tile.num_rows()).view(), &mut tile);
         for (i, sum) in sums[..tile.num_rows()].iter().enumerate() {
             let factor = 1.0 / sum;
@@ -151,10 +163,10 @@ pub fn attend_to_numbers(
     out: &mut [f32],
     scratch: &mut [f32],
 ) {
-    attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| gemm(a, b, None, c));
+    attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| gemm(a, b, None, c), weights);
 }
 
-/// [`attend_to_numbers`] with another product `c = a b`.
+/// [`attend_to_numbers`] with another product `c = a b`, and other [`weights`].
 #[inline(always)]
 pub(crate) fn attend_to_numbers_with(
     queries: Matrix<'_>,
@@ -163,13 +175,14 @@ pub(crate) fn attend_to_numbers_with(
     out: &mut [f32],
     scratch: &mut [f32],
     product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
+    weights: impl Fn(&mut [f32], f32) -> f32,
 ) {
     // The values are none of the product's.
-    let mut products = F32Products { keys: keys.keys, values: keys.keys, product };
+    let mut products = F32Products { keys: keys.keys, values: keys.keys, product, weights };
     let tile_queries = tile_queries(products.num_keys(), scratch);
     for first in (0..queries.num_rows()).step_by(tile_queries) {
         let tile = queries.rows(first..(first + tile_queries).min(queries.num_rows()));
-        let (weights, sums) = weights(tile, keys, first, scratch, &mut products);
+        let (weights, sums) = weigh(tile, keys, first, scratch, &mut products);
         for i in 0..tile.num_rows() {
             out[first + i] += lanes::dot(weights.view().row(i), values) / sums[i];
         }
@@ -184,7 +197,7 @@ fn tile_queries(num_keys: usize, scratch: &[f32]) -> usize {
 
 /// The weight of each query and key, and each query's sum of them. The first of the queries is query `first`.
 #[inline(always)]
-fn weights<'s, K, P: Products>(
+fn weigh<'s, K, P: Products>(
     queries: Matrix<'_>,
     keys: &Keys<'_, K>,
     first: usize,
@@ -206,7 +219,7 @@ fn weights<'s, K, P: Products>(
             None => row.iter_mut().for_each(|s| *s *= keys.scale),
         }
         let max = lanes::max(row);
-        *sum = lanes::map_and_sum(row, |s| P::weight(s - max));
+        *sum = products.weights(row, max);
     }
     (scores, sums)
 }

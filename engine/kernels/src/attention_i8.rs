@@ -8,11 +8,11 @@
 //! A query has a scale of its own, and so has a key; a dimension of the values has one for all keys. The sums are exact; a weight that is
 //! rounded to 0 is missing in the sum of weights, too.
 
-use crate::Kernels;
 use crate::attention::{Keys, Products, attend_by};
 use crate::gemm_i8::Int8Weights;
 use crate::math::{exp_of_negative, whole};
 use crate::matrix::{Matrix, MatrixMut};
+use crate::{Kernels, lanes};
 
 /// Replaces `queries` `[num_queries, head_dim]` by what they find: keys are `[num_keys, head_dim]`, `values` `[head_dim, num_keys]`,
 /// `scratch` as for [`attention::attend`](crate::attention::attend), `quantised` holds a query and a row of weights at least.
@@ -61,8 +61,8 @@ impl Products for Int8Products<'_> {
     }
 
     #[inline(always)]
-    fn weight(x: f32) -> f32 {
-        whole(127.0 * exp_of_negative(x))
+    fn weights(&self, scores: &mut [f32], max: f32) -> f32 {
+        lanes::map_and_sum(scores, |s| whole(127.0 * exp_of_negative(s - max)))
     }
 
     /// The largest weight of a row is 127, that of the largest score: the rows are int8 with a scale of 1.

@@ -10,9 +10,9 @@ use crate::{attention_i8, f16, gemm_f32, lstm, math, norm};
 /// All kernels for one instruction set.
 ///
 /// Every table gives the same bits as [`SCALAR`](Self::SCALAR), which is the definition: the integer sums are exact, and the f32
-/// functions keep its order of sums. One thing differs where [`is_fused`](Self::is_fused) says so: products of f32 are
-/// rounded after the addition only, so that such tables agree with each other to the last bit, and with the definition
-/// as closely as this allows.
+/// functions keep its order of sums. One thing differs where [`is_fused`](Self::is_fused) says so: products of f32, and the polynomials
+/// of attention's weights, are rounded after the addition only, so that such tables agree with each other to the last bit, and with the
+/// definition as closely as this allows.
 ///
 /// A table for more than the compiler's target leaves this crate through [`supported`](Self::supported) only, which has asked the
 /// processor: that is what the calls below rely on.
@@ -36,6 +36,7 @@ pub struct Kernels {
     pub(crate) attend: unsafe fn(&mut MatrixMut<'_>, &Keys<'_>, Matrix<'_>, &mut [f32]),
     pub(crate) attend_i8: AttendInt8,
     pub(crate) attend_to_numbers: unsafe fn(Matrix<'_>, &Keys<'_>, &[f32], &mut [f32], &mut [f32]),
+    pub(crate) weights: unsafe fn(&mut [f32], f32) -> f32,
     pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) lstm_cell: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     pub(crate) f16_store: unsafe fn(&[f32], &mut [u16]),
@@ -60,6 +61,7 @@ impl Kernels {
         attend: attention::attend,
         attend_i8: attention_i8::attend,
         attend_to_numbers: attention::attend_to_numbers,
+        weights: attention::weights,
         gelu: math::gelu_in_place,
         lstm_cell: lstm::lstm_cell,
         f16_store: f16::store,
@@ -99,7 +101,7 @@ impl Kernels {
         self.name
     }
 
-    /// Whether f32 products (those of attention, too) round a multiplication and the addition after it once, not twice.
+    /// Whether f32 products and attention in f32 round a multiplication and the addition after it once, not twice.
     pub fn is_fused(&self) -> bool {
         self.is_fused
     }
@@ -216,6 +218,12 @@ impl Kernels {
     ) {
         // SAFETY: the processor has the table's instructions.
         unsafe { (self.attend_to_numbers)(queries, keys, values, out, scratch) }
+    }
+
+    /// [`attention::weights`].
+    pub fn weights(&self, scores: &mut [f32], max: f32) -> f32 {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.weights)(scores, max) }
     }
 
     /// [`math::gelu`] of each number.

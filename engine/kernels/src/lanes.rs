@@ -76,14 +76,15 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+/// The lanes' values in one.
 #[inline(always)]
-fn fold(x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn fold(x: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let x: [f32; 8] = core::array::from_fn(|i| f(x[i], x[i + 8]));
     f(f(f(x[0], x[4]), f(x[2], x[6])), f(f(x[1], x[5]), f(x[3], x[7])))
 }
 
 /// The widest register's; narrower ones take several.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,8 @@ use std::vec::Vec;
 use crate::attention::{Gate, Keys, MAX_QUERY_TILE, QueryGate, RelativeBias};
 use crate::attention::{attend_to_numbers_with, attend_with};
 use crate::gemm_i8::{Int8Weights, QuantisedRows};
-use crate::{Kernels, Matrix, MatrixMut};
+use crate::math::{bounded_below, exp_by};
+use crate::{Kernels, Matrix, MatrixMut, lanes};
 
 /// The tables to test.
 fn tables() -> impl Iterator<Item = &'static Kernels> {
@@ -24,11 +25,13 @@ const FUSED: &Kernels = &Kernels {
     is_fused: true,
     gemm_f32: fused_product,
     attend: |queries, keys, values, scratch| {
-        attend_with(queries, keys, values, scratch, |a, b, c| fused_product(a, b, None, c));
+        attend_with(queries, keys, values, scratch, |a, b, c| fused_product(a, b, None, c), fused_weights);
     },
     attend_to_numbers: |queries, keys, values, out, scratch| {
-        attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| fused_product(a, b, None, c));
+        let product = |a: Matrix<'_>, b: Matrix<'_>, c: &mut MatrixMut<'_>| fused_product(a, b, None, c);
+        attend_to_numbers_with(queries, keys, values, out, scratch, product, fused_weights);
     },
+    weights: fused_weights,
     ..*Kernels::SCALAR
 };
 
@@ -40,6 +43,10 @@ fn fused_product(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut Mat
             c.row_mut(i)[j] = products.fold(start, |sum, (l, a)| a.mul_add(b.row(l)[j], sum));
         }
     }
+}
+
+fn fused_weights(scores: &mut [f32], max: f32) -> f32 {
+    lanes::map_and_sum(scores, |s| exp_by(bounded_below(s - max), f32::mul_add))
 }
 
 /// What a table has to equal.
@@ -367,6 +374,37 @@ fn attention_in_int8_is_the_same() {
             for (tile_queries, quantised_rows) in [(MAX_QUERY_TILE, 64), (1 + random.below(20), 1)] {
                 let actual = attended(table, tile_queries, quantised_rows);
                 assert_eq!(actual, expected, "{}: {dim} {num_queries} {num_before}", table.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_are_the_same_and_near_the_exponential() {
+    let mut random = Random(12);
+    for n in (0..=100).chain([496, 1001]) {
+        for size in [0.1, 5.0, 100.0, 1e4] {
+            let mut scores = random.numbers(n);
+            scores.iter_mut().for_each(|score| *score *= size);
+            let max = lanes::max(&scores).max(0.0);
+            let weighed = |table: &Kernels| {
+                let mut weights = scores.clone();
+                let sum = table.weights(&mut weights, max);
+                (weights, sum)
+            };
+            for table in tables() {
+                let ((weights, sum), (expected, expected_sum)) = (weighed(table), weighed(definition(table)));
+                assert_eq!(bits(&weights), bits(&expected), "{}: {n} {size}", table.name());
+                assert_eq!(sum.to_bits(), expected_sum.to_bits(), "{}: {n} {size}", table.name());
+                for (weight, score) in weights.iter().zip(&scores) {
+                    let exact = f64::from((score - max).max(-87.0)).exp();
+                    let error = (f64::from(*weight) - exact).abs() / exact;
+                    assert!(
+                        error < 2.0 * f64::from(f32::EPSILON),
+                        "{}: {score} {max}: {error}",
+                        table.name()
+                    );
+                }
             }
         }
     }

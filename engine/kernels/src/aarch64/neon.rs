@@ -2,19 +2,22 @@
 //! in the scalar table, too.
 
 use crate::Kernels;
-use crate::attention::{attend_to_numbers_with, attend_with};
+use crate::attention::{attend_to_numbers_with, attend_with, weights};
 use crate::gemm_f32::gemm_tiled;
+use crate::matrix::{Matrix, MatrixMut};
 
 pub(super) const TABLE: Kernels = Kernels {
     name: "NEON",
     gemm_f32: |a, b, bias, c| gemm_tiled::<WIDEST>(a, b, bias, c),
     attend: |queries, keys, values, scratch| {
-        attend_with(queries, keys, values, scratch, |a, b, c| gemm_tiled::<WIDEST>(a, b, None, c));
+        let product =
+            |a: Matrix<'_>, b: Matrix<'_>, c: &mut MatrixMut<'_>| gemm_tiled::<WIDEST>(a, b, None, c);
+        attend_with(queries, keys, values, scratch, product, weights);
     },
     attend_to_numbers: |queries, keys, values, out, scratch| {
-        attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| {
-            gemm_tiled::<WIDEST>(a, b, None, c);
-        });
+        let product =
+            |a: Matrix<'_>, b: Matrix<'_>, c: &mut MatrixMut<'_>| gemm_tiled::<WIDEST>(a, b, None, c);
+        attend_to_numbers_with(queries, keys, values, out, scratch, product, weights);
     },
     ..*Kernels::SCALAR
 };

@@ -1,7 +1,7 @@
 //! The definition, compiled once more for other instructions.
 
-/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products, which are `product.rs`'s
-/// in registers of `$register`, rounded once where `$is_fused`. The int8 product is one of its own.
+/// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products and attention's weights, which
+/// are `product.rs`'s and `softmax.rs`'s in registers of `$register`, rounded once where `$is_fused`. The int8 product is one of its own.
 macro_rules! compiled_for {
     ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, is_fused: $is_fused:literal, register: $register:ty) => {
         use crate::attention::{Keys, attend_to_numbers_with, attend_with};
@@ -20,6 +20,7 @@ macro_rules! compiled_for {
             attend,
             attend_i8,
             attend_to_numbers,
+            weights,
             gelu,
             lstm_cell,
             f16_store,
@@ -44,7 +45,14 @@ macro_rules! compiled_for {
 
         #[target_feature(enable = $features)]
         fn attend(queries: &mut MatrixMut<'_>, keys: &Keys<'_>, values: Matrix<'_>, scratch: &mut [f32]) {
-            attend_with(queries, keys, values, scratch, |a, b, c| gemm_f32(a, b, None, c));
+            attend_with(
+                queries,
+                keys,
+                values,
+                scratch,
+                |a, b, c| gemm_f32(a, b, None, c),
+                |x, max| weights(x, max),
+            );
         }
 
         #[target_feature(enable = $features)]
@@ -66,7 +74,21 @@ macro_rules! compiled_for {
             out: &mut [f32],
             scratch: &mut [f32],
         ) {
-            attend_to_numbers_with(queries, keys, values, out, scratch, |a, b, c| gemm_f32(a, b, None, c));
+            attend_to_numbers_with(
+                queries,
+                keys,
+                values,
+                out,
+                scratch,
+                |a, b, c| gemm_f32(a, b, None, c),
+                |x, max| weights(x, max),
+            );
+        }
+
+        #[target_feature(enable = $features)]
+        fn weights(scores: &mut [f32], max: f32) -> f32 {
+            // SAFETY: the features are the register's.
+            unsafe { crate::x86_64::softmax::weights::<$register>(scores, max) }
         }
 
         #[target_feature(enable = $features)]

@@ -142,4 +142,31 @@ impl Register for __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_add_ps(_mm512_mul_ps(self, y), z) }
     }
+
+    #[inline(always)]
+    unsafe fn multiply(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mul_ps(self, y) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_add_ps(self, y) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(self, y: Self) -> Self {
+        // SAFETY: the caller's promise. The instruction gives its second operand where one is NaN.
+        unsafe { _mm512_max_ps(y, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: the caller's promise. The shift drops all bits of the rounder but those that n changes.
+        unsafe {
+            let bits = _mm512_slli_epi32::<23>(_mm512_castps_si512(self));
+            _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_castps_si512(_mm512_set1_ps(1.0))))
+        }
+    }
 }

@@ -152,4 +152,31 @@ impl Register for __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_add_ps(_mm256_mul_ps(self, y), z) }
     }
+
+    #[inline(always)]
+    unsafe fn multiply(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_mul_ps(self, y) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_ps(self, y) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(self, y: Self) -> Self {
+        // SAFETY: the caller's promise. The instruction gives its second operand where one is NaN.
+        unsafe { _mm256_max_ps(y, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: the caller's promise. The shift drops all bits of the rounder but those that n changes.
+        unsafe {
+            let bits = _mm256_slli_epi32::<23>(_mm256_castps_si256(self));
+            _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_castps_si256(_mm256_set1_ps(1.0))))
+        }
+    }
 }

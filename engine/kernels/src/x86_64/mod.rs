@@ -9,6 +9,7 @@ mod lanes16;
 mod lanes8;
 mod pairs;
 mod product;
+mod softmax;
 mod vnni;
 
 use crate::Kernels;

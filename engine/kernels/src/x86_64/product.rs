@@ -36,6 +36,12 @@ pub(super) trait Register: Copy {
     unsafe fn multiply_add(self, y: Self, z: Self) -> Self;
     /// `self * y + z`, rounded after either, as the definition does.
     unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self;
+    unsafe fn multiply(self, y: Self) -> Self;
+    unsafe fn add(self, y: Self) -> Self;
+    /// The larger of either; `self` where one is NaN.
+    unsafe fn larger(self, y: Self) -> Self;
+    /// `2^n` of the sums of `n` and [`ROUNDER`](crate::math::ROUNDER), `n` whole numbers from -126 to 127.
+    unsafe fn power_of_two(self) -> Self;
 }
 
 /// A register whose products are the definition's.
@@ -87,6 +93,30 @@ impl<R: Register> Register for RoundedTwice<R> {
     unsafe fn multiply_then_add(self, y: Self, z: Self) -> Self {
         // SAFETY: the caller's promise.
         Self(unsafe { self.0.multiply_then_add(y.0, z.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { self.0.multiply(y.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { self.0.add(y.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn larger(self, y: Self) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { self.0.larger(y.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { self.0.power_of_two() })
     }
 }
 
