@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn recipes_parse() {
-        for name in ["starter", "starter-finer"] {
+        for name in ["starter", "starter-finer", "starter-mp3"] {
             let path = format!("{}/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let config = SynthConfig::read(path).unwrap();
             assert!(

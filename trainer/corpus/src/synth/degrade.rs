@@ -40,6 +40,8 @@ pub enum Kind {
     GentleMp3,
     /// [`Kind::Noise`] at a signal-to-noise ratio of 45 dB down to 20 dB.
     GentleNoise,
+    /// MP3 at a constant rate, 32 down to 16 kbit/s: the narrow band and the holes of the lowest rates.
+    LowMp3,
 }
 
 /// MP3 rates in kbit/s, from mild to severe.
@@ -47,6 +49,9 @@ const MP3_KBPS: [u32; 9] = [192, 128, 96, 64, 48, 32, 24, 16, 8];
 
 /// Those of [`Kind::GentleMp3`].
 const GENTLE_MP3_KBPS: [u32; 6] = [192, 128, 64, 48, 40, 32];
+
+/// Those of [`Kind::LowMp3`].
+const LOW_MP3_KBPS: [u32; 3] = [32, 24, 16];
 
 /// Opus rates in kbit/s, from mild to severe.
 const OPUS_KBPS: [u32; 8] = [64, 48, 32, 24, 16, 12, 8, 6];
@@ -56,7 +61,7 @@ const PACKET_SAMPLES: usize = RATE_HZ / 50;
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Reverb,
         Self::Noise,
         Self::LowPass,
@@ -69,6 +74,7 @@ impl Kind {
         Self::PacketLoss,
         Self::GentleMp3,
         Self::GentleNoise,
+        Self::LowMp3,
     ];
 
     /// How often a kind is drawn, relative to the others, unless configured.
@@ -81,13 +87,13 @@ impl Kind {
             Self::Clipping | Self::Opus | Self::PacketLoss => 1.0,
             Self::Bits => 0.7,
             Self::HighPass => 0.4,
-            Self::GentleMp3 | Self::GentleNoise => 0.0,
+            Self::GentleMp3 | Self::GentleNoise | Self::LowMp3 => 0.0,
         }
     }
 
     /// Whether the kind runs ffmpeg.
     pub(crate) const fn needs_ffmpeg(self) -> bool {
-        matches!(self, Self::Mp3 | Self::GentleMp3 | Self::Opus)
+        matches!(self, Self::Mp3 | Self::GentleMp3 | Self::LowMp3 | Self::Opus)
     }
 }
 
@@ -148,6 +154,7 @@ impl Step {
             Kind::Bits => Self::Bits { bits: between(12.0, 3.0) },
             Kind::Mp3 => Self::Mp3 { kbps: listed(&MP3_KBPS) },
             Kind::GentleMp3 => Self::Mp3 { kbps: listed(&GENTLE_MP3_KBPS) },
+            Kind::LowMp3 => Self::Mp3 { kbps: listed(&LOW_MP3_KBPS) },
             Kind::Opus => Self::Opus { kbps: listed(&OPUS_KBPS) },
             Kind::PacketLoss => Self::PacketLoss {
                 share: log_between(0.01, 0.3),
