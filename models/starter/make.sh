@@ -2,7 +2,7 @@
 # make.sh AUDIO LABELS WORK: makes the starter model and the figures on its card from nothing.
 #
 # AUDIO holds the folders esc10, fsdd and librosa, LABELS the challenge's lists of human ratings (CARD.md says where
-# both come from), WORK receives the voices, two corpora and the runs (7 GB). Needs libtorch (trainer/setup-libtorch.sh)
+# both come from), WORK receives the voices, three corpora and the runs (10 GB). Needs libtorch (trainer/setup-libtorch.sh)
 # and, from Debian: espeak-ng ffmpeg fluid-soundfont-gm timgm6mb-soundfont, and the voices' packages, which
 # trainer/corpus/recipes/voices.sh lists. Whatever is in WORK already is not made again.
 set -euo pipefail
@@ -22,6 +22,7 @@ corpus() { # RECIPE
 }
 corpus starter
 corpus starter-finer
+corpus starter-mp3
 
 evaluate() { # RUN CORPUS
     for split in validation test ladders; do
@@ -39,20 +40,34 @@ train() { # RECIPE RUN CORPUS [OPTION]...
     touch "$work/$run/done"
 }
 
+mean() { # RUN RUN OUT
+    [ -e "$work/$3/best.safetensors" ] || "$trainer" mean "$work/$1" "$work/$2" --out "$work/$3"
+}
+
 train starter-crops crops starter
 train starter chunks starter --set "init=$work/crops"
 train starter-finer finer starter-finer --set "init=$work/chunks" --set id=starter
-# Two epochs more, of three that the learning rate would take to fall; the mean of both ends is what ships.
+# Two epochs more, of three that the learning rate would take to fall; the mean of both ends.
 train starter-finer further starter-finer --set "init=$work/finer" --set id=starter --set epochs=2 --set schedule_epochs=3 --set keep=last \
     --set learning_rate=4e-4 --set encoder_learning_rate=4e-4
-[ -e "$work/starter/best.safetensors" ] || "$trainer" mean "$work/finer" "$work/further" --out "$work/starter"
-evaluate starter starter-finer
+mean finer further merged
+# From there on MP3 at the lowest rates, most of all; what ships is halfway to it.
+train starter-finer mp3 starter-mp3 --set "init=$work/merged" --set id=starter --set epochs=3 --set keep=last \
+    --set learning_rate=4e-4 --set encoder_learning_rate=4e-4
+mean merged mp3 starter
+evaluate starter starter-mp3
 for steps in 6 12 24; do
-    "$trainer" eval --model "$work/starter" --corpus "$work/corpus-starter-finer" --split test --chunk-steps $steps > "$work/starter/eval-chunk$steps.txt"
+    "$trainer" eval --model "$work/starter" --corpus "$work/corpus-starter-mp3" --split test --chunk-steps $steps > "$work/starter/eval-chunk$steps.txt"
 done
+# Heads learn from the 3,000 clips that are in no family of one kind alone.
+heads=$work/corpus-heads
+mkdir -p "$heads"
+cp "$work"/corpus-starter-mp3/{corpus.json,validation.csv,test.csv,ladders.csv} "$heads"
+head -n 3001 "$work/corpus-starter-mp3/train.csv" > "$heads/train.csv"
+ln -sfn ../corpus-starter-mp3/audio "$heads/audio"
 for seed in 1 2 3; do
     for alpha in 0.2 0.0; do
-        train starter-head "head-alpha$alpha-seed$seed" starter-finer --set "init=$work/starter" --set init_parts=encoder \
+        train starter-head "head-alpha$alpha-seed$seed" heads --set "init=$work/starter" --set init_parts=encoder \
             --cache "$work/hidden" --set "triplet.alpha=$alpha" --set "seed=$seed"
     done
 done
