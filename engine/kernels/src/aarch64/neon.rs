@@ -9,18 +9,17 @@ use crate::matrix::{Matrix, MatrixMut};
 pub(super) const TABLE: Kernels = Kernels {
     name: "NEON",
     gemm_f32: |a, b, bias, c| gemm_tiled::<WIDEST>(a, b, bias, c),
-    attend: |queries, keys, values, scratch| {
-        let product =
-            |a: Matrix<'_>, b: Matrix<'_>, c: &mut MatrixMut<'_>| gemm_tiled::<WIDEST>(a, b, None, c);
-        attend_with(queries, keys, values, scratch, product, weights);
-    },
+    attend: |queries, keys, values, scratch| attend_with(queries, keys, values, scratch, product, weights),
     attend_to_numbers: |queries, keys, values, out, scratch| {
-        let product =
-            |a: Matrix<'_>, b: Matrix<'_>, c: &mut MatrixMut<'_>| gemm_tiled::<WIDEST>(a, b, None, c);
         attend_to_numbers_with(queries, keys, values, out, scratch, product, weights);
     },
     ..*Kernels::SCALAR
 };
+
+/// Without a bias, as attention takes it.
+fn product(a: Matrix<'_>, b: Matrix<'_>, c: &mut MatrixMut<'_>) {
+    gemm_tiled::<WIDEST>(a, b, None, c);
+}
 
 /// Columns of the f32 product summed at a time: four rows of four registers.
 const WIDEST: usize = 16;

@@ -1,6 +1,8 @@
 //! Attention's weights in registers: the definition's exponential, two registers at a time, so that one's operations fill the time in
 //! which the other's wait for each other.
 
+use core::array::from_fn;
+
 use super::product::Register;
 use crate::lanes::{LANES, fold};
 use crate::math::{EXP, LEAST_EXPONENT, LN_2_HIGH, LN_2_LOW, ROUNDER};
@@ -59,19 +61,13 @@ unsafe fn exps<R: Register, const N: usize>(x: [R; N], max: f32) -> [R; N] {
         let x = x.map(|x| x.add(R::splat(-max)).larger(R::splat(LEAST_EXPONENT)));
         let shifted = x.map(|x| x.multiply_add(R::splat(core::f32::consts::LOG2_E), rounder));
         let n = shifted.map(|shifted| shifted.add(R::splat(-ROUNDER)));
-        let r = each(n, x, |n, x| n.multiply_add(R::splat(-LN_2_HIGH), x));
-        let r = each(n, r, |n, r| n.multiply_add(R::splat(-LN_2_LOW), r));
+        let r: [R; N] = from_fn(|i| n[i].multiply_add(R::splat(-LN_2_HIGH), x[i]));
+        let r: [R; N] = from_fn(|i| n[i].multiply_add(R::splat(-LN_2_LOW), r[i]));
         let square = r.map(|r| r.multiply(r));
-        let p = each(square, r, |square, r| square.multiply_add(c6, r.multiply_add(c5, c4)));
+        let high: [R; N] = from_fn(|i| square[i].multiply_add(c6, r[i].multiply_add(c5, c4)));
         let low = r.map(|r| r.multiply_add(c3, c2));
-        let p = each(square, each(p, low, |p, low| (p, low)), |square, (p, low)| square.multiply_add(p, low));
-        let p = each(square, each(p, r, |p, r| (p, r)), |square, (p, r)| square.multiply_add(p, r));
-        each(p, shifted, |p, shifted| p.add(one).multiply(shifted.power_of_two()))
+        let p: [R; N] = from_fn(|i| square[i].multiply_add(high[i], low[i]));
+        let p: [R; N] = from_fn(|i| square[i].multiply_add(p[i], r[i]));
+        from_fn(|i| p[i].add(one).multiply(shifted[i].power_of_two()))
     }
-}
-
-/// `f` of one of each.
-#[inline(always)]
-fn each<A: Copy, B: Copy, C, const N: usize>(a: [A; N], b: [B; N], f: impl Fn(A, B) -> C) -> [C; N] {
-    core::array::from_fn(|i| f(a[i], b[i]))
 }
