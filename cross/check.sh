@@ -8,19 +8,20 @@ set -euo pipefail
 case ${1:-} in -*) sed -n '2,6s/^# \?//p' "$0"; exit 2 ;; esac
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cross-check}
+profile=${PROFILE:-release}
 [ $# -gt 0 ] || set -- aarch64-linux-android aarch64-apple-ios wasm32-unknown-unknown \
     aarch64-unknown-none thumbv7em-none-eabihf thumbv8m.main-none-eabihf
 for target in "$@"; do
     rustup target add "$target"
     case $target in
         aarch64-linux-android | aarch64-apple-ios)
-            cargo rustc --release --locked --target "$target" -p aesa-c --lib --crate-type staticlib \
+            cargo rustc --profile "$profile" --locked --target "$target" -p aesa-c --lib --crate-type staticlib \
                 --no-default-features --features starter ;;
         wasm32-unknown-unknown)
-            cargo build --release --locked --target "$target" -p aesa -p aesa-kernels ;;
+            cargo build --profile "$profile" --locked --target "$target" -p aesa -p aesa-kernels ;;
         *)
-            cargo build --release --locked --target "$target" -p aesa -p aesa-kernels --no-default-features
-            cargo build --release --locked --target "$target" -p aesa --no-default-features --features alloc ;;
+            cargo build --profile "$profile" --locked --target "$target" -p aesa -p aesa-kernels --no-default-features
+            cargo build --profile "$profile" --locked --target "$target" -p aesa --no-default-features --features alloc ;;
     esac
     echo "ok: $target"
 done

@@ -14,6 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/c
+profile=${PROFILE:-release}
 clip=$root/models/starter/golden/rain.wav
 warnings=(-Wall -Wextra -Werror -O1 -g)
 sanitizers=(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -27,14 +28,14 @@ log=$work/log
 build() {
     local packages=(-p aesa-c -p aesa-cli -p aesa-export)
     [ -z "${LIBTORCH:-}" ] || packages=(--workspace)
-    (cd "$root" && cargo build --release --locked "${packages[@]}" --lib --bin aesa --example random_model)
+    (cd "$root" && cargo build --profile "$profile" --locked "${packages[@]}" --lib --bin aesa --example random_model)
 }
 
 default_models() {
     local native=$root/models/starter/model.aesa
     if [ ! -e "$native" ]; then
         native=$work/random.aesa
-        "$target/release/examples/random_model" starter "$native"
+        "$target/$profile/examples/random_model" starter "$native"
     fi
     models=("$root/models/starter/model.onnx" "$native")
 }
@@ -92,7 +93,7 @@ fails_politely() {
     [ "$status" = 1 ] && [ -s "$work/message" ]
 }
 
-built=${BUILT:-$target/release}
+built=${BUILT:-$target/$profile}
 [ -n "${BUILT:-}" ] || build
 [ ${#models[@]} -gt 0 ] || default_models
 "$here/install.sh" --built "$built" "$work/prefix"
@@ -111,7 +112,7 @@ check "the README's quick start" quick_start
 
 for model in "${models[@]}"; do
     name=$(basename "$model")
-    "$target/release/aesa" score -q --frames --format jsonl --model "$model" "$clip" > "$work/expected.jsonl"
+    "$target/$profile/aesa" score -q --frames --format jsonl --model "$model" "$clip" > "$work/expected.jsonl"
     for program in score-c score-cpp score-asan score-cpp-asan; do
         check "$name: $program, shared" as_score_does "$work/$program-shared" "$model"
         check "$name: $program, static" as_score_does "$work/$program-static" "$model"

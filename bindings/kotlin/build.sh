@@ -20,7 +20,7 @@ fi
 
 "$root/bindings/uniffi/generate.sh" kotlin "$out/generated"
 case $(uname) in Darwin) library=libaesa_uniffi.dylib ;; *) library=libaesa_uniffi.so ;; esac
-cp "$target/release/$library" "$out/"
+cp "$target/${PROFILE:-release}/$library" "$out/"
 if strip -o "$out/$library.stripped" "$out/$library" 2> /dev/null; then mv "$out/$library.stripped" "$out/$library"; fi
 
 coroutines=$compiler/lib/kotlinx-coroutines-core-jvm.jar

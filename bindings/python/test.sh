@@ -40,7 +40,7 @@ install_packages() {
 
 build() {
     rm -rf "$work/wheels"
-    (cd "$here" && "$bin/maturin" build --release --locked --out "$work/wheels")
+    (cd "$here" && "$bin/maturin" build --profile "${PROFILE:-release}" --locked --out "$work/wheels")
     "$bin/pip" install -q --force-reinstall --no-deps "$work"/wheels/*.whl
 }
 

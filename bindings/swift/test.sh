@@ -9,6 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 out=$target/swift
+built=$target/${PROFILE:-release}
 swift_root=${SWIFT_ROOT:-$HOME/.cache/aesa-swift}
 mkdir -p "$out"
 log=$out/log
@@ -17,7 +18,7 @@ log=$out/log
 
 # Runs a command where Swift is, with the library within reach.
 with_swift() {
-    local environment=(LIBRARY_PATH="$target/release" LD_LIBRARY_PATH="$target/release")
+    local environment=(LIBRARY_PATH="$built" LD_LIBRARY_PATH="$built")
     if command -v swift > /dev/null; then
         env "${environment[@]}" "$@"
     else
@@ -32,16 +33,16 @@ with_swift() {
 
 header_compiles() {
     printf '#include "AesaFFI.h"\nint main(void) { return ffi_aesa_uniffi_uniffi_contract_version() == 0; }\n' > "$out/header.c"
-    local libraries=-L$target/release
+    local libraries=-L$built
     # gcc does not know clang's words for pointers.
     cc -std=c11 -Wall -Wextra -Werror -D_Nonnull= -D_Nullable= -I"$out/generated" "$out/header.c" "$libraries" -laesa_uniffi -o "$out/header" &&
-        LD_LIBRARY_PATH=$target/release "$out/header" && echo "and links"
+        LD_LIBRARY_PATH=$built "$out/header" && echo "and links"
 }
 
 # Every file that the package's description names, and the functions of the header in the library.
 package_is_whole() {
     grep -q 'header "AesaFFI.h"' "$out/generated/AesaFFI.modulemap" && [ -s "$here/Sources/Aesa/Generated/Aesa.swift" ] || return 1
-    nm -D --defined-only "$target/release/libaesa_uniffi.so" | awk '{ print $3 }' | sort > "$out/exported"
+    nm -D --defined-only "$built/libaesa_uniffi.so" | awk '{ print $3 }' | sort > "$out/exported"
     grep -o '\b\(uniffi\|ffi\)_aesa_uniffi_[a-z0-9_]*(' "$out/generated/AesaFFI.h" | tr -d '(' | sort -u > "$out/declared"
     [ -s "$out/declared" ] && [ -z "$(comm -23 "$out/declared" "$out/exported")" ] && echo "$(wc -l < "$out/declared") functions"
 }

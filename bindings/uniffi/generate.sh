@@ -6,8 +6,9 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
-cargo build --release --locked --manifest-path "$here/Cargo.toml" --features "bindgen ${FEATURES:-}"
+profile=${PROFILE:-release}
+cargo build --profile "$profile" --locked --manifest-path "$here/Cargo.toml" --features "bindgen ${FEATURES:-}"
 case $(uname) in Darwin) library=libaesa_uniffi.dylib ;; *) library=libaesa_uniffi.so ;; esac
 rm -rf "$2"
-"$target/release/uniffi-bindgen" generate --language "$1" --no-format --config "$here/uniffi.toml" --out-dir "$2" \
-    "$target/release/$library"
+"$target/$profile/uniffi-bindgen" generate --language "$1" --no-format --config "$here/uniffi.toml" --out-dir "$2" \
+    "$target/$profile/$library"

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use aesa::{AudioSpec, ClipScore, FrameScore, Network, Scorer, ScorerError};
 use aesa_media::AudioFile;
+#[cfg(feature = "tract")]
 use aesa_tract::{TractError, TractModel};
 
 /// A path inside the project.
@@ -13,6 +14,7 @@ pub fn project(path: &str) -> PathBuf {
 }
 
 /// The model that ships.
+#[cfg(feature = "tract")]
 pub fn starter() -> TractModel {
     TractModel::load(&project("models/starter/model.onnx")).expect("the starter model loads")
 }
@@ -67,12 +69,13 @@ pub fn read(path: &Path) -> (AudioSpec, Vec<f32>) {
 ///
 /// # Errors
 /// Whatever the scorer refuses.
+#[cfg(feature = "tract")]
 pub fn score_file(model: &TractModel, path: &Path) -> Result<Scored, ScorerError<TractError>> {
     let (spec, samples) = read(path);
     score(model.session(), spec, &samples, &[samples.len().max(1)])
 }
 
 /// Compiles the README's example.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "tract"))]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

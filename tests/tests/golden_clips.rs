@@ -5,7 +5,9 @@ use std::path::Path;
 
 use aesa::Axis;
 use aesa::native::{AlignedBytes, Model};
-use aesa_tests::{Scored, project, read, score, score_file, starter};
+use aesa_tests::{Scored, project, read, score};
+#[cfg(feature = "tract")]
+use aesa_tests::{score_file, starter};
 use serde::Deserialize;
 
 /// What `expected.json` and `expected-chunks.json` in `models/starter/golden` hold per clip.
@@ -55,6 +57,7 @@ fn assert_scores(file: &str, scored: impl Fn(&Path) -> Scored) {
     }
 }
 
+#[cfg(feature = "tract")]
 #[test]
 fn golden_clips_have_their_scores() {
     let model = starter();
@@ -71,6 +74,7 @@ fn golden_clips_have_their_scores_in_chunks() {
     });
 }
 
+#[cfg(feature = "tract")]
 #[test]
 fn both_files_are_of_one_training_run() {
     let file = AlignedBytes::from(std::fs::read(project("models/starter/model.aesa")).unwrap().as_slice());
@@ -78,6 +82,7 @@ fn both_files_are_of_one_training_run() {
     assert_eq!(aesa::ModelInfo { policy: windows.info().policy, ..chunks }, *windows.info());
 }
 
+#[cfg(feature = "tract")]
 #[test]
 fn model_says_that_its_labels_are_proxies() {
     let model = starter();

@@ -7,12 +7,13 @@ case ${1:-} in -*) sed -n '2,4s/^# \?//p' "$0"; exit 2 ;; esac
 seconds=${1:-60}
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
+profile=${PROFILE:-release}
 work=$target/fuzz
 mkdir -p "$work/corpus" "$work/found"
 
 if [ ! -e "$work/corpus/chunked" ]; then
-    (cd "$root" && cargo build --release --locked --workspace --example random_model >&2)
-    "$target/release/examples/random_model" smallest "$work/smallest.aesa" >&2
+    (cd "$root" && cargo build --profile "$profile" --locked --workspace --example random_model >&2)
+    "$target/$profile/examples/random_model" smallest "$work/smallest.aesa" >&2
     cp "$work/smallest.aesa" "$work/corpus/chunked"
 fi
 
