@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 root=$PWD
 log=$(mktemp)
-aarch64_log=$(mktemp)
+others_log=$(mktemp)
 export PROFILE=ci  # of Cargo.toml: what computes is compiled as in a release, the rest quickly
-trap 'rm -f "$log" "$aarch64_log"; kill $(jobs -p) 2>/dev/null || true' EXIT
+trap 'rm -f "$log" "$others_log"; kill $(jobs -p) 2>/dev/null || true' EXIT
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
@@ -49,10 +49,26 @@ if cargo tree --locked -p aesa --no-default-features -e normal --prefix none | g
     exit 1
 fi
 
-step "aarch64 under qemu, beside the rest"
-# The kernels have a table for either of the other processors.
-NATIVE=1 CPUS=cortex-a76 KERNEL_CPUS="cortex-a53 max" bash cross/run.sh aarch64-unknown-linux-gnu > "$aarch64_log" 2>&1 &
-aarch64=$!
+# What builds in folders of its own, beside the tests.
+other_processors() {
+    echo "== aarch64 under qemu"
+    # The kernels have a table for either of the other two.
+    NATIVE=1 CPUS=cortex-a76 KERNEL_CPUS="cortex-a53 max" bash cross/run.sh aarch64-unknown-linux-gnu
+    echo "== Android, iOS and bare metal: the targets build"
+    bash cross/check.sh aarch64-linux-android aarch64-apple-ios aarch64-unknown-none
+    echo "== firmware on emulated microcontrollers"
+    local status=0
+    LINT=1 bash cross/firmware/run.sh || status=$?
+    case $status in
+        0) ;;
+        3) echo "skipped: QEMU cannot be installed here" ;;
+        *) exit "$status" ;;
+    esac
+}
+
+step "other processors, beside the rest"
+other_processors > "$others_log" 2>&1 &
+others=$!
 
 step "libtorch"
 bash trainer/setup-libtorch.sh
@@ -66,7 +82,7 @@ step "lints"
 cargo clippy --profile "$PROFILE" --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --profile "$PROFILE" --locked --no-deps -p aesa-kernels -p aesa -p aesa-media -p aesa-tract -p aesa-runtime -p aesa-c -p aesa-python -p aesa-uniffi
+RUSTDOCFLAGS="-D warnings" cargo doc --profile "$PROFILE" --locked --no-deps --workspace --lib
 
 step "tests"
 cargo test --profile "$PROFILE" --locked --workspace 2>&1 | tee "$log"
@@ -85,6 +101,11 @@ for expected in target/onnx-expected/*.safetensors; do
 done
 [ "$python_passed" -gt 0 ] || { echo "no ONNX files were written by the tests" >&2; exit 1; }
 
+step "other processors"
+# Before the bindings' tests, which may install packages as well.
+wait "$others" || { tail -n 200 "$others_log"; exit 1; }
+grep -E '^(==|test result|ok:|skipped:)' "$others_log" | tee -a "$log"
+
 step "C and C++"
 bash bindings/c/test.sh 2>&1 | tee -a "$log"
 
@@ -101,24 +122,8 @@ if ! command -v swift >/dev/null && [ "$(id -u)" = 0 ]; then
 fi
 bash bindings/swift/test.sh 2>&1 | tee -a "$log"
 
-step "Android, iOS and bare metal: the targets build"
-bash cross/check.sh aarch64-linux-android aarch64-apple-ios aarch64-unknown-none
-
 step "web"
 LINT=1 bash bindings/web/test.sh 2>&1 | tee -a "$log"
-
-step "firmware on emulated microcontrollers"
-status=0
-LINT=1 bash cross/firmware/run.sh 2>&1 | tee -a "$log" || status=$?
-case $status in
-    0) ;;
-    3) echo "skipped: QEMU cannot be installed here" ;;
-    *) exit "$status" ;;
-esac
-
-step "aarch64 under qemu"
-wait "$aarch64" || { tail -n 200 "$aarch64_log"; exit 1; }
-tee -a "$log" < "$aarch64_log" | grep '^test result'
 
 step "done"
 awk -v extra="$python_passed" '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed + extra, failed }' "$log"

@@ -41,7 +41,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner CARGO_TARGET_ARMV7_
 export AESA_TEST_RUNNER=$runner  # the tests start the program themselves
 profile=${PROFILE:-release}
 engine=(-p aesa -p aesa-kernels -p aesa-media -p aesa-runtime -p aesa-tests)
-if [ -n "${NATIVE:-}" ]; then engine+=(--no-default-features --features aesa/std); else engine+=(-p aesa-tract -p aesa-cli); fi
+if [ -n "${NATIVE:-}" ]; then engine+=(--no-default-features --features aesa/threads); else engine+=(-p aesa-tract -p aesa-cli); fi
 for cpu in $cpus; do
     echo "== $target on $cpu"
     QEMU_CPU=$cpu cargo test --profile "$profile" --locked --no-fail-fast --target "$target" "${engine[@]}" "$@"

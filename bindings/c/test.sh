@@ -82,7 +82,7 @@ conforms() {
 
 # The native engine with the starter model inside, stripped: what a mobile app adds to its download.
 is_at_most_3_mb() {
-    CARGO_TARGET_DIR=$target/c/native "$here/install.sh" "$work/native-prefix" --no-default-features --features starter &&
+    CARGO_TARGET_DIR=$target/native "$here/install.sh" "$work/native-prefix" --no-default-features --features starter &&
         [ "$(stat -Lc %s "$work/native-prefix/lib/libaesa.so")" -le 3000000 ]
 }
 

@@ -83,9 +83,12 @@ quick_start() {
     [ "$(grep -c ' s: PQ ' "$folder/out")" -ge 15 ] && tail -n 1 "$folder/out" | grep -q '^clip: PQ [0-9.]*$'
 }
 
+# As it ships, whatever profile the tests have.
 at_most_3_mb() {
     local size
-    size=$(stat -c %s "$out/libaesa_uniffi.so")
+    (cd "$root" && CARGO_TARGET_DIR=$target/native cargo build --release --locked -p aesa-uniffi) &&
+        strip -o "$out/release.so" "$target/native/release/libaesa_uniffi.so" || return 1
+    size=$(stat -c %s "$out/release.so")
     echo "$size bytes, starter included" && [ "$size" -le 3000000 ]
 }
 

@@ -16,6 +16,7 @@ log=$work/log
 # shellcheck source=bindings/testing.sh
 . "$root/bindings/testing.sh"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+export MATURIN_PEP517_ARGS="--profile ${PROFILE:-release}"  # of the quick start
 
 # Runs pytest with an interpreter, and counts its tests: `pytest NAME PYTHON`.
 pytest() {

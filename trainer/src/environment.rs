@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Starts the program anew with the variables of [`DEFAULTS`] that are not set, and with libtorch's CUDA half where there
+/// Starts the program anew with the variables of `DEFAULTS` that are not set, and with libtorch's CUDA half where there
 /// is one; returns where all is well already.
 ///
 /// Also returns where the system cannot do it: the variables change speed and whether a GPU is seen, never a result.

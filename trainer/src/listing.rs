@@ -190,10 +190,10 @@ impl Listing {
         unlisted.flat_map(|split| &split.listed).map(|listed| listed.clip.sample_id.clone()).collect()
     }
 
-    /// Reads the clips to learn from and to validate on; see [`Self::read_splits`].
+    /// Reads the clips to learn from and to validate on; see `read_splits`.
     ///
     /// # Errors
-    /// Those of [`Self::read_splits`].
+    /// Those of `read_splits`.
     pub fn read(self, allow_missing: bool, out: &Path) -> Result<Clips> {
         let (mut splits, left_out) = self.read_splits(allow_missing, Some(out))?;
         let (validation, train) = (splits.pop(), splits.pop());
@@ -201,10 +201,10 @@ impl Listing {
     }
 
     /// Reads the clips that a model is measured on, and every rater's scores where the tables have them; see
-    /// [`Self::read_splits`].
+    /// `read_splits`.
     ///
     /// # Errors
-    /// Those of [`Self::read_splits`].
+    /// Those of `read_splits`.
     pub fn read_measured(self, allow_missing: bool, out: Option<&Path>) -> Result<(Vec<Clip>, Raters)> {
         let rated = self.splits.iter().flat_map(|split| &split.listed).map(|listed| &listed.clip);
         let raters = rated

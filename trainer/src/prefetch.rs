@@ -6,7 +6,7 @@ use std::thread;
 /// How many batches wait for the step that takes them.
 const AHEAD: usize = 2;
 
-/// Runs `make` on a thread, at most [`AHEAD`] items and the one in the making before `take`, which gets them in order.
+/// Runs `make` on a thread, at most `AHEAD` items and the one in the making before `take`, which gets them in order.
 ///
 /// What `take` leaves is not made. Items must not depend on what `take` does: which of them come first is not defined.
 ///
