@@ -1,4 +1,5 @@
 # testing.sh: what the test.sh of all bindings have in common. They source it with `here`, their own folder, and `log`, a file for what a command says.
+# All of them build with the Cargo profile that PROFILE names; release unless it is set.
 passed=0
 failed=0
 
