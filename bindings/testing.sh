@@ -1,5 +1,5 @@
 # testing.sh: what the test.sh of all bindings have in common. They source it with `here`, their own folder, and `log`, a file for what a command says.
-# All of them build with the Cargo profile that PROFILE names; release unless it is set.
+# All but the web's, which is always a release, build with the Cargo profile that PROFILE names; release unless it is set.
 passed=0
 failed=0
 
