@@ -6,9 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")"
 root=$PWD
 log=$(mktemp)
-others_log=$(mktemp)
+beside_log=$(mktemp)
+beside=
 export PROFILE=ci  # of Cargo.toml: what computes is compiled as in a release, the rest quickly
-trap 'rm -f "$log" "$others_log"; kill $(jobs -p) 2>/dev/null || true' EXIT
+trap 'rm -f "$log" "$beside_log"; [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true' EXIT
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
@@ -41,22 +42,22 @@ if cargo tree --locked -p aesa-cli -e normal,build --prefix none | grep -E '^(tc
     exit 1
 fi
 
-step "the core builds without std, with and without an allocator"
-cargo build --profile "$PROFILE" --locked -p aesa -p aesa-kernels --no-default-features
-cargo build --profile "$PROFILE" --locked -p aesa --no-default-features --features alloc
+step "the core without std needs no rayon"
 if cargo tree --locked -p aesa --no-default-features -e normal --prefix none | grep '^rayon'; then
     echo "aesa without std depends on rayon" >&2
     exit 1
 fi
 
-# What builds in folders of its own, beside the tests.
-other_processors() {
-    echo "== aarch64 under qemu"
+# Whatever builds in folders of its own and installs nothing that the other steps do, one after the other.
+beside_the_rest() {
+    step "aarch64 under qemu"
     # The kernels have a table for either of the other two.
     NATIVE=1 CPUS=cortex-a76 KERNEL_CPUS="cortex-a53 max" bash cross/run.sh aarch64-unknown-linux-gnu
-    echo "== Android, iOS and bare metal: the targets build"
+
+    step "Android, iOS and bare metal: the targets build"
     bash cross/check.sh aarch64-linux-android aarch64-apple-ios aarch64-unknown-none
-    echo "== firmware on emulated microcontrollers"
+
+    step "firmware on emulated microcontrollers"
     local status=0
     LINT=1 bash cross/firmware/run.sh || status=$?
     case $status in
@@ -64,11 +65,28 @@ other_processors() {
         3) echo "skipped: QEMU cannot be installed here" ;;
         *) exit "$status" ;;
     esac
+
+    # A release, whose size they check; the C library's is built from the same crates.
+    export PROFILE=release CARGO_TARGET_DIR=$root/target/native
+    step "Kotlin on the JVM"
+    bash bindings/kotlin/test.sh
+
+    step "Swift"
+    # Swift is fetched for root, 560 MB; where that cannot be, only the generated code is tested, and the rest told as skipped.
+    if ! command -v swift >/dev/null && [ "$(id -u)" = 0 ]; then
+        timeout 600 bash bindings/swift/setup-swift.sh || echo "Swift cannot be fetched here"
+    fi
+    bash bindings/swift/test.sh
+
+    step "web"
+    LINT=1 CARGO_TARGET_DIR=$root/target bash bindings/web/test.sh
 }
 
-step "other processors, beside the rest"
-other_processors > "$others_log" 2>&1 &
-others=$!
+step "other processors and the bindings to Kotlin, Swift and JavaScript, beside the rest"
+set -m  # a process group of its own, which the trap ends whole
+beside_the_rest > "$beside_log" 2>&1 &
+beside=$!
+set +m
 
 step "libtorch"
 bash trainer/setup-libtorch.sh
@@ -82,7 +100,8 @@ step "lints"
 cargo clippy --profile "$PROFILE" --locked --workspace --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --profile "$PROFILE" --locked --no-deps --workspace --lib
+# With --examples cargo takes the crates that the lints have checked; without, it has other features and checks them anew.
+RUSTDOCFLAGS="-D warnings" cargo doc --profile "$PROFILE" --locked --no-deps --workspace --lib --examples
 
 step "tests"
 cargo test --profile "$PROFILE" --locked --workspace 2>&1 | tee "$log"
@@ -101,29 +120,16 @@ for expected in target/onnx-expected/*.safetensors; do
 done
 [ "$python_passed" -gt 0 ] || { echo "no ONNX files were written by the tests" >&2; exit 1; }
 
-step "other processors"
-# Before the bindings' tests, which may install packages as well.
-wait "$others" || { tail -n 200 "$others_log"; exit 1; }
-grep -E '^(==|test result|ok:|skipped:)' "$others_log" | tee -a "$log"
-
 step "C and C++"
 bash bindings/c/test.sh 2>&1 | tee -a "$log"
 
 step "Python"
 bash bindings/python/test.sh 2>&1 | tee -a "$log"
 
-step "Kotlin on the JVM"
-bash bindings/kotlin/test.sh 2>&1 | tee -a "$log"
-
-step "Swift"
-# Swift is fetched for root, 560 MB; where that cannot be, only the generated code is tested, and the rest told as skipped.
-if ! command -v swift >/dev/null && [ "$(id -u)" = 0 ]; then
-    timeout 600 bash bindings/swift/setup-swift.sh || echo "Swift cannot be fetched here"
-fi
-bash bindings/swift/test.sh 2>&1 | tee -a "$log"
-
-step "web"
-LINT=1 bash bindings/web/test.sh 2>&1 | tee -a "$log"
+step "what ran beside"
+wait "$beside" || { tail -n 200 "$beside_log"; exit 1; }
+beside=
+grep -E '^(==|test result|ok:|skipped:)' "$beside_log" | tee -a "$log"
 
 step "done"
 awk -v extra="$python_passed" '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed + extra, failed }' "$log"
