@@ -326,7 +326,8 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        // 26, fewer where PROPTEST_CASES asks for fewer than its 256.
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(10)))]
         #[test]
         fn cuts_change_nothing(
             from_hz in prop::sample::select(&RATES_HZ[1..10]),

@@ -144,7 +144,8 @@ fn run(scorer: &mut Scorer<Hash>, signal: &[f32], cuts: &[usize]) -> Outcome {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    // 51, fewer where PROPTEST_CASES asks for fewer than its 256.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(5)))]
     #[test]
     fn cuts_change_nothing(
         sample_rate_hz in any_rate(),
