@@ -55,7 +55,7 @@ beside_the_rest() {
     NATIVE=1 CPUS=cortex-a76 KERNEL_CPUS="cortex-a53 max" bash cross/run.sh aarch64-unknown-linux-gnu
 
     step "Android, iOS and bare metal: the targets build"
-    bash cross/check.sh aarch64-linux-android aarch64-apple-ios aarch64-unknown-none
+    PROFILE=dev bash cross/check.sh aarch64-linux-android aarch64-apple-ios aarch64-unknown-none  # nothing runs here
 
     step "firmware on emulated microcontrollers"
     local status=0

@@ -79,7 +79,7 @@ fn tiny(folder: &Path) -> SynthConfig {
             validation_groups: vec!["1".to_owned()],
             ..SourceSet::default()
         }],
-        visqol_seconds: 4.0,
+        visqol_seconds: 2.0,
         train_soundfont: "".into(),
         test_soundfont: "".into(),
         test_espeak: false,

@@ -12,13 +12,14 @@ fn student_config() -> String {
 }
 
 /// A teacher trained on the corpus in `folder`, a folder of other clips without labels, and the student's config.
-fn prepare(folder: &Path) -> String {
+fn prepare(folder: &Path, training: &[&str]) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     write_corpus(folder);
     fs::write(path("config.toml"), CONFIG).unwrap();
     fs::write(path("student.toml"), student_config()).unwrap();
     let teacher = path("teacher");
-    succeed(&["train", "--config", &path("config.toml"), "--corpus", &path("."), "--out", &teacher]);
+    let train = ["train", "--config", &path("config.toml"), "--corpus", &path("."), "--out", &teacher];
+    succeed(&[&train[..], training].concat());
     fs::create_dir_all(folder.join("audio/more")).unwrap();
     for n in 0..24 {
         let name = if n % 2 == 0 { format!("{n}.wav") } else { format!("more/{n}.wav") };
@@ -38,7 +39,7 @@ fn validation_mse(run: &Path) -> Vec<f64> {
 fn a_student_comes_close_to_its_teacher() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (teacher, config, audio) = (prepare(folder.path()), path("student.toml"), path("audio"));
+    let (teacher, config, audio) = (prepare(folder.path(), &[]), path("student.toml"), path("audio"));
     let run = path("student");
     let start = ["distill", "--teacher", &teacher, "--config", &config, "--audio", &audio, "--out"];
     let longer = ["--set", "epochs=25", "--set", "distill.validation_share=0.2"];
@@ -84,7 +85,7 @@ fn a_student_comes_close_to_its_teacher() {
 fn an_exported_model_teaches_as_its_run_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (teacher, config, audio) = (prepare(folder.path()), path("student.toml"), path("audio"));
+    let (teacher, config, audio) = (prepare(folder.path(), &ONE_EPOCH), path("student.toml"), path("audio"));
     fs::create_dir(path("shipped")).unwrap();
     let (model, sizes) = (path("shipped/model.onnx"), path("shipped/config.toml"));
     succeed(&["export", "--run", &teacher, "--out", &model]);
@@ -118,10 +119,10 @@ fn an_exported_model_teaches_as_its_run_does() {
 
 #[test]
 fn an_interrupted_student_goes_on_to_the_same_weights() {
-    const EPOCHS: usize = 30;
+    const EPOCHS: usize = 16;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let (teacher, config, corpus) = (prepare(folder.path()), path("student.toml"), path("."));
+    let (teacher, config, corpus) = (prepare(folder.path(), &ONE_EPOCH), path("student.toml"), path("."));
     let epochs = format!("epochs={EPOCHS}");
     let start =
         ["distill", "--teacher", &teacher, "--config", &config, "--corpus", &corpus, "--set", &epochs];
@@ -152,7 +153,7 @@ fn what_cannot_be_distilled_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (teacher, config, audio, out) =
-        (prepare(folder.path()), path("student.toml"), path("audio"), path("out"));
+        (prepare(folder.path(), &ONE_EPOCH), path("student.toml"), path("audio"), path("out"));
     let distill = |teacher: &str, audio: &str, extra: &[&str]| {
         let start = ["distill", "--teacher", teacher, "--config", &config, "--audio", audio, "--out", &out];
         fail(&[&start[..], extra].concat())

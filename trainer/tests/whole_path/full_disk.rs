@@ -16,7 +16,7 @@ fn trainer_on_a_full_disk(arguments: &[&str]) -> Output {
 
 #[test]
 fn a_full_disk_ends_a_run_that_goes_on_later() {
-    const EPOCHS: usize = 40;
+    const EPOCHS: usize = 20;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     write_corpus(folder.path());

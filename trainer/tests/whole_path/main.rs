@@ -350,7 +350,7 @@ fn kill_after_three_epochs(arguments: &[&str], run: &Path, epochs: usize) {
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_weights() {
-    const EPOCHS: usize = 40;
+    const EPOCHS: usize = 20;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     write_corpus(folder.path());
@@ -380,7 +380,7 @@ fn a_killed_run_goes_on_to_the_same_weights() {
 
 #[test]
 fn a_run_goes_on_hearing_what_it_heard() {
-    const EPOCHS: usize = 60;
+    const EPOCHS: usize = 30;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     write_corpus(folder.path());

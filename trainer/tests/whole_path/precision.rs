@@ -77,7 +77,7 @@ fn with_a_wild_optimiser(state: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_epoch_that_ends_in_no_numbers_leaves_the_earlier_ones() {
-    const EPOCHS: usize = 40;
+    const EPOCHS: usize = 20;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     write_corpus(folder.path());

@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn every_degradation_lowers_visqol_and_severe_is_below_mild() {
-        let (clip, visqol, codecs) = (clip(), Visqol::new(10.0, 2), Codecs::default());
+        let (clip, visqol, codecs) = (clip(), Visqol::new(4.0, 2), Codecs::default());
         let clean = visqol.mos(&clip, &clip).unwrap();
         assert!(clean > 4.9, "{clean}");
         for kind in Kind::ALL {
