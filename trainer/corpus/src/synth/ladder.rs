@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn visqol_falls_at_every_step() {
         let clip = synthetic_sound(SoundKind::Bells, &mut Draw::new(1, "bells"));
-        let (visqol, codecs) = (Visqol::new(3.0, 2), Codecs::default());
+        let (visqol, codecs) = (Visqol::new(6.0, 2), Codecs::default());
         let mut last: Option<(&str, f64)> = None;
         for (ladder, step, value, degradation) in steps(0) {
             if ladder.starts_with("mp3") && !ffmpeg_is_there() {
