@@ -48,7 +48,8 @@ if cargo tree --locked -p aesa --no-default-features -e normal --prefix none | g
     exit 1
 fi
 
-# Whatever builds in folders of its own and installs nothing that the other steps do, one after the other.
+# Whatever builds in folders of its own (Python's wheel at last, when the tests are built) and installs nothing that the other steps do,
+# one after the other.
 beside_the_rest() {
     step "aarch64 under qemu"
     # The kernels have a table for either of the other two.
@@ -66,23 +67,25 @@ beside_the_rest() {
         *) exit "$status" ;;
     esac
 
-    # A release, whose size they check; the C library's is built from the same crates.
-    export PROFILE=release CARGO_TARGET_DIR=$root/target/native
+    # Kotlin and Swift have a release, whose size is checked; the C library's is built from the same crates.
     step "Kotlin on the JVM"
-    bash bindings/kotlin/test.sh
+    PROFILE=release CARGO_TARGET_DIR=$root/target/native bash bindings/kotlin/test.sh
 
     step "Swift"
     # Swift is fetched for root, 560 MB; where that cannot be, only the generated code is tested, and the rest told as skipped.
     if ! command -v swift >/dev/null && [ "$(id -u)" = 0 ]; then
         timeout 600 bash bindings/swift/setup-swift.sh || echo "Swift cannot be fetched here"
     fi
-    bash bindings/swift/test.sh
+    PROFILE=release CARGO_TARGET_DIR=$root/target/native bash bindings/swift/test.sh
 
     step "web"
-    LINT=1 CARGO_TARGET_DIR=$root/target bash bindings/web/test.sh
+    LINT=1 bash bindings/web/test.sh
+
+    step "Python"
+    bash bindings/python/test.sh
 }
 
-step "other processors and the bindings to Kotlin, Swift and JavaScript, beside the rest"
+step "other processors and all bindings but C's, beside the rest"
 set -m  # a process group of its own, which the trap ends whole
 beside_the_rest > "$beside_log" 2>&1 &
 beside=$!
@@ -122,9 +125,6 @@ done
 
 step "C and C++"
 bash bindings/c/test.sh 2>&1 | tee -a "$log"
-
-step "Python"
-bash bindings/python/test.sh 2>&1 | tee -a "$log"
 
 step "what ran beside"
 wait "$beside" || { tail -n 200 "$beside_log"; exit 1; }
