@@ -4,8 +4,8 @@
 # Tests the whole engine, golden files included, under qemu, once per processor that its kernels tell apart:
 # aarch64-unknown-linux-gnu (Cortex-A53, Cortex-A76, everything qemu has) and armv7-unknown-linux-gnueabihf (Cortex-A7,
 # everything qemu has). CPUS="cortex-a53 max" chooses others; KERNEL_CPUS="max" are those on which only the kernels are tested, in
-# half a minute each. NATIVE=1 leaves out tract, its tests and the command line's: half the time. PROPTEST_CASES (32) is how many random cases
-# a test has, 256 where nothing is emulated. Installs the cross compiler and qemu through apt-get where they are missing, and Rust's library
+# half a minute each. NATIVE=1 leaves out tract, its tests and the command line's: half the time. PROPTEST_CASES (32, where proptest
+# itself has 256) sets how many random cases tests have. Installs the cross compiler and qemu through apt-get where they are missing, and Rust's library
 # through rustup or, where that fails or STD=debian, from Debian's sources (std.sh); builds into target/cross.
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,9s/^# \?//p' "$0"; exit 2; }
@@ -40,7 +40,7 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUNNER=$runner
 export AESA_TEST_RUNNER=$runner  # the tests start the program themselves
-export PROPTEST_CASES=${PROPTEST_CASES:-32}  # of 256, which take ten minutes when emulated
+export PROPTEST_CASES=${PROPTEST_CASES:-32}  # of 256: emulated, those take minutes
 profile=${PROFILE:-release}
 engine=(-p aesa -p aesa-kernels -p aesa-media -p aesa-runtime -p aesa-tests)
 if [ -n "${NATIVE:-}" ]; then engine+=(--no-default-features --features aesa/threads); else engine+=(-p aesa-tract -p aesa-cli); fi

@@ -421,7 +421,8 @@ mod tests {
     #[test]
     fn textures_are_finite_audible_and_follow_their_seed() {
         for kind in TEXTURE_KINDS {
-            let sounds: Vec<_> = (0..8).map(|seed| texture(kind, &mut Draw::new(seed, "t"))).collect();
+            let make = || (0..9).map(|seed| texture(kind, &mut Draw::new(seed, "t"))).collect::<Vec<_>>();
+            let sounds = make();
             for (seed, sound) in sounds.iter().enumerate() {
                 assert_eq!(sound.len(), CLIP_SAMPLES, "{kind:?} {seed}");
                 assert!(sound.iter().all(|x| x.is_finite()), "{kind:?} {seed}");
@@ -430,7 +431,7 @@ mod tests {
                 assert!(audible >= 15, "{kind:?} {seed}: {audible} hops of 100");
             }
             assert!(sounds.windows(2).all(|pair| pair[0] != pair[1]), "{kind:?}");
-            assert_eq!(sounds[0], texture(kind, &mut Draw::new(0, "t")), "{kind:?}");
+            assert!(sounds == make(), "{kind:?}");
         }
     }
 
