@@ -11,6 +11,10 @@ fn main() {
     if let Some([f32, int8]) = peaks {
         println!("peak: {:.0} G multiplications per second in f32, {:.0} in int8", f32 / 1e9, int8 / 1e9);
     }
+    let peak_in_tiles = peak_in_tiles();
+    if let Some(int8) = peak_in_tiles {
+        println!("peak: {:.0} G in int8 with AMX", int8 / 1e9);
+    }
     for (m, k, n) in [(496, 768, 2304), (496, 768, 768), (496, 768, 3072), (496, 3072, 768), (48, 128, 384)] {
         let x: Vec<f32> = (0..m * k).map(|i| (i * 7919 % 255) as f32 / 127.0 - 1.0).collect();
         let int8: Vec<i8> = (0..n * k).map(|i| (i * 7919 % 256) as u8 as i8).collect();
@@ -24,8 +28,11 @@ fn main() {
                 seconds(|| kernels.linear_i8(x, int8, None, &mut MatrixMut::new(&mut y, n), &mut scratch));
             for (i, (what, seconds)) in [("f32", f32), ("int8", int8)].into_iter().enumerate() {
                 let rate = (m * k * n) as f64 / seconds;
-                let share =
-                    peaks.map_or(String::new(), |peaks| format!(", {:.0} %", 100.0 * rate / peaks[i]));
+                let peak = match (what, uses_tiles(kernels)) {
+                    ("int8", true) => peak_in_tiles,
+                    _ => peaks.map(|peaks| peaks[i]),
+                };
+                let share = peak.map_or(String::new(), |peak| format!(", {:.0} %", 100.0 * rate / peak));
                 println!("{m} x {k} x {n}, {}, {what}: {:.1} G/s{share}", kernels.name(), rate / 1e9);
             }
         }
@@ -53,7 +60,7 @@ fn cpu_ns() -> u64 {
     text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("its first number is nanoseconds")
 }
 
-/// Multiplications per second in f32 and int8, if the processor has AVX-512 VNNI.
+/// Multiplications per second in f32 and int8, without AMX, if the processor has AVX-512 VNNI.
 #[cfg(target_arch = "x86_64")]
 fn peaks() -> Option<[f64; 2]> {
     use core::arch::x86_64::*;
@@ -91,8 +98,50 @@ fn peaks() -> Option<[f64; 2]> {
     Some([(count * 12 * 16) as f64 / f32, (count * 12 * 64) as f64 / int8])
 }
 
+fn uses_tiles(kernels: &Kernels) -> bool {
+    kernels.name().starts_with("AMX")
+}
+
+/// Multiplications per second in int8, if this processor has AMX.
+#[cfg(target_arch = "x86_64")]
+fn peak_in_tiles() -> Option<f64> {
+    use core::arch::asm;
+
+    if !Kernels::supported().any(uses_tiles) {
+        return None;
+    }
+    // Palette 1; eight tiles of 16 rows of 64 bytes.
+    let mut shapes = [0_u8; 64];
+    shapes[0] = 1;
+    (0..8).for_each(|tile| (shapes[16 + 2 * tile], shapes[48 + tile]) = (64, 16));
+    let count = core::hint::black_box(100_000_usize);
+    // SAFETY: a table with AMX is offered where the system lets this process use it. What is loaded are the 64 bytes of the shapes.
+    let seconds = seconds(|| unsafe {
+        asm!(
+            "ldtilecfg [{shapes}]",
+            "2:",
+            "tdpbsud tmm0, tmm4, tmm6",
+            "tdpbsud tmm1, tmm4, tmm7",
+            "tdpbsud tmm2, tmm5, tmm6",
+            "tdpbsud tmm3, tmm5, tmm7",
+            "dec {count}",
+            "jnz 2b",
+            "tilerelease",
+            shapes = in(reg) shapes.as_ptr(),
+            count = inout(reg) count => _,
+            options(nostack)
+        );
+    });
+    Some((count * 4 * 16 * 16 * 64) as f64 / seconds)
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn peaks() -> Option<[f64; 2]> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak_in_tiles() -> Option<f64> {
     None
 }
 

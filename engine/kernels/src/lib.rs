@@ -12,7 +12,7 @@
 //!
 //!  file_map.rs    a file mapped into memory (feature `map`)
 //!  kernels.rs     the table of all these functions for one instruction set
-//!  x86_64/        AVX-512 VNNI, AVX-VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot and matrix products;   wasm32/  simd128
+//!  x86_64/        AMX, AVX-512 VNNI, AVX-VNNI, AVX2 (product.rs: f32);   aarch64/  NEON, its dot and matrix products;   wasm32/  simd128
 //! ```
 //!
 //! The functions of the first modules are the definition: every sum has one order, no operation is fused, and `exp` and its kin are made of

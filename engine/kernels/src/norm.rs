@@ -19,12 +19,18 @@ pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
 /// If the lengths differ.
 #[inline(always)]
 pub fn layer_norm_in_place(x: &mut [f32], weight: &[f32], bias: &[f32]) {
+    layer_norm_with(x, weight, bias, libm::sqrtf);
+}
+
+/// [`layer_norm_in_place`] with another square root, exact as well.
+#[inline(always)]
+pub(crate) fn layer_norm_with(x: &mut [f32], weight: &[f32], bias: &[f32], sqrt: impl Fn(f32) -> f32) {
     assert!(x.len() == weight.len() && x.len() == bias.len());
     let count = x.len() as f32;
     let mean = sum(x) / count;
     x.iter_mut().for_each(|x| *x -= mean);
     let variance = crate::lanes::dot(x, x) / count;
-    let factor = 1.0 / libm::sqrtf(variance + EPSILON);
+    let factor = 1.0 / sqrt(variance + EPSILON);
     for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
         *x = *x * factor * weight + bias;
     }

@@ -4,6 +4,8 @@
 /// are `product.rs`'s and `softmax.rs`'s in registers of `$register`, rounded once where `$is_fused`. The int8 product is one of its own.
 macro_rules! compiled_for {
     ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, is_fused: $is_fused:literal, register: $register:ty) => {
+        use core::arch::x86_64::{_mm_cvtss_f32, _mm_set_ss, _mm_sqrt_ss};
+
         use crate::attention::{Keys, attend_to_numbers_with, attend_with};
         use crate::gemm_i8::Int8Weights;
         use crate::matrix::{Matrix, MatrixMut};
@@ -40,7 +42,9 @@ macro_rules! compiled_for {
 
         #[target_feature(enable = $features)]
         fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32]) {
-            norm::layer_norm_in_place(x, weight, bias);
+            // libm's is an instruction of SSE, for which Intel's processors wait when wider registers are in use.
+            let sqrt = |x| _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+            norm::layer_norm_with(x, weight, bias, sqrt);
         }
 
         #[target_feature(enable = $features)]

@@ -1,5 +1,6 @@
 //! Tables for x86-64, and whether the processor has what they need.
 
+mod amx;
 mod avx2;
 mod avx512;
 mod avxvnni;
@@ -15,18 +16,19 @@ mod vnni;
 use crate::Kernels;
 
 /// The tables that the processor can run, the fastest first, those that equal the definition before their fused twins.
-pub(crate) fn supported() -> [Option<&'static Kernels>; 6] {
+pub(crate) fn supported() -> [Option<&'static Kernels>; 8] {
     let tables = |is_there: bool, exact, fused| [is_there.then_some(exact), is_there.then_some(fused)];
+    let [tiles, tiles_fused] = tables(amx::is_there(), &amx::TABLE, &amx::FUSED);
     let [wide, wide_fused] = tables(has_avx512_vnni(), &avx512::TABLE, &avx512::fused::TABLE);
     let [narrow, narrow_fused] = tables(has_avx_vnni(), &avxvnni::TABLE, &avxvnni::FUSED);
     let [oldest, oldest_fused] = tables(has_avx2(), &avx2::TABLE, &avx2::fused::TABLE);
-    [wide, wide_fused, narrow, narrow_fused, oldest, oldest_fused]
+    [tiles, tiles_fused, wide, wide_fused, narrow, narrow_fused, oldest, oldest_fused]
 }
 
-/// AVX-VNNI's int8 product with the instruction emulated, if the processor has AVX2.
+/// AVX-VNNI's and AMX's int8 products with their instructions emulated, if the processor has AVX2 and AVX-512 VNNI.
 #[cfg(test)]
-pub(crate) fn emulated() -> Option<&'static Kernels> {
-    has_avx2().then_some(&fours::tests::EMULATED)
+pub(crate) fn emulated() -> [Option<&'static Kernels>; 2] {
+    [has_avx2().then_some(&fours::tests::EMULATED), has_avx512_vnni().then_some(&amx::tests::EMULATED)]
 }
 
 #[cfg(any(feature = "std", test))]

@@ -56,7 +56,7 @@ pub(super) fn linear(
     let num_groups = inputs.div_ceil(4);
     // SAFETY: any bits are a register's.
     let (_, panel, _) = unsafe { scratch.align_to_mut::<__m512i>() };
-    let max_tiles = (panel.len() / num_groups.max(1)).min(MAX_TILES);
+    let max_tiles = (panel.len().min(MAX_LENT_GROUPS) / num_groups.max(1)).min(MAX_TILES);
     if m < MIN_ROWS || max_tiles == 0 {
         return crate::gemm_i8::linear_with(x, c, scratch, crate::gemm_i8::quantise, |x, c| {
             gemm(x, w, bias, c);
@@ -429,6 +429,9 @@ const MIN_ROWS: usize = 6;
 
 /// Four inputs of 16 rows each that are packed at a time: 128 KiB on the stack, in the second-level cache.
 const MAX_GROUPS: usize = 2048;
+
+/// The same of memory that is lent: 384 KiB, in the second-level cache beside the weights.
+const MAX_LENT_GROUPS: usize = 6144;
 
 /// Tiles of 16 rows that are multiplied at a time.
 const MAX_TILES: usize = 32;
