@@ -46,7 +46,8 @@ const SHORT: usize = 64;
 /// A bound on memory: a chunk has up to 8192 tokens.
 const MAX_ROW_TILE: usize = 512;
 
-/// Rows of the base network's longest, quantised, fit into a second cache of 1 MiB beside the weights.
+/// Of a narrow network's longest rows so many are quantised at a time, of others' all that a tile of rows has at one byte a number. The kernels
+/// take fewer if that suits their caches.
 const MAX_QUANTISED_ROWS: usize = 64;
 
 impl Shape {
@@ -115,7 +116,8 @@ impl Shape {
 
     /// The longest rows that are quantised at a time.
     pub(crate) fn quantised_rows(&self) -> usize {
-        self.row_tile().clamp(16, MAX_QUANTISED_ROWS)
+        let most = if self.is_narrow() { MAX_QUANTISED_ROWS } else { MAX_ROW_TILE / 2 };
+        self.row_tile().clamp(16, most)
     }
 
     /// Multiplications that a chunk of so many tokens takes, nearly all of them.
