@@ -48,6 +48,9 @@ if cargo tree --locked -p aesa --no-default-features -e normal --prefix none | g
     exit 1
 fi
 
+step "the benchmark of other runtimes, which nothing builds here, has its dependencies listed"
+cargo metadata --locked --format-version 1 --manifest-path benches/peers/Cargo.toml > /dev/null
+
 # Whatever builds in folders of its own (Python's wheel at last, when the tests are built) and installs nothing that the other steps do,
 # one after the other.
 beside_the_rest() {
