@@ -93,8 +93,8 @@ impl Engine {
     }
 }
 
-/// Rows of the base network's longest, quantised, fit into a second cache of 1 MiB beside the weights.
-const MAX_QUANTISED_ROWS: usize = 64;
+/// Rows of 16-bit numbers that may be quantised at a time; the kernels take fewer if that suits their caches.
+const MAX_QUANTISED_ROWS: usize = 256;
 
 /// A [`Fused`] operator as tract has it.
 #[derive(Clone)]

@@ -361,7 +361,8 @@ impl Drop for Tiles {
     }
 }
 
-/// Whether the processor multiplies tiles of int8, and the system lets this process do so, which is asked for here.
+/// Whether the processor multiplies tiles of int8, and the system lets this process do so, which is asked for here. It does not where a thread has too
+/// small a stack for signals, and refuses such stacks afterwards.
 #[cfg(all(target_os = "linux", any(feature = "std", test)))]
 pub(super) fn is_there() -> bool {
     use std::sync::OnceLock;
