@@ -129,7 +129,7 @@ unsafe fn gemm_with<M: Multiplier>(
         Some(room) => room.checked_div(stride).map_or(MAX_ROWS, |rows| (rows + 1).min(MAX_ROWS)) / 16 * 16,
         None => 0,
     };
-    if m < MIN_ROWS || blocks == 0 || blocks > MAX_BLOCKS || max_rows == 0 {
+    if m < MIN_ROWS || inputs < MIN_INPUTS || blocks > MAX_BLOCKS || max_rows == 0 {
         return vnni::gemm(x, w, bias, c);
     }
     let mut memory: [MaybeUninit<Block>; SIGNAL_BLOCKS] = [const { MaybeUninit::uninit() }; SIGNAL_BLOCKS];
@@ -168,7 +168,7 @@ unsafe fn linear_with<M: Multiplier>(
     // SAFETY: any bits are int8 numbers.
     let (_, memory, _) = unsafe { scratch.align_to_mut::<Block>() };
     let max_rows = (memory.len() / blocks.max(1) / 16 * 16).min(MAX_ROWS);
-    if m < MIN_ROWS || blocks == 0 || blocks > MAX_BLOCKS || max_rows == 0 {
+    if m < MIN_ROWS || inputs < MIN_INPUTS || blocks > MAX_BLOCKS || max_rows == 0 {
         return vnni::linear(x, w, bias, c, scratch);
     }
     let mut scales = [0.0; MAX_ROWS];
@@ -407,6 +407,9 @@ pub(super) fn is_there() -> bool {
 
 /// Below this many rows most of a tile would be empty.
 const MIN_ROWS: usize = 6;
+
+/// Below this many inputs, of the 64 that a product takes, AVX-512 VNNI is faster.
+const MIN_INPUTS: usize = 24;
 
 /// Blocks of 64 inputs that a row may have, as the base network's positional convolution's: two panels of these are 192 KiB on the stack.
 const MAX_BLOCKS: usize = 96;
