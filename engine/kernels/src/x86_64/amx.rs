@@ -15,13 +15,13 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::lanes16::{load_f32, load_i8, load_i16, store_f32, transpose};
+use super::compiled::attend_i8_for;
+use super::lanes16::{load_f32, load_f32_as_i8, load_i8, load_i16_as_i8, store_f32, transpose};
 use super::{avx512, vnni};
-use crate::attention::Keys;
+use crate::Kernels;
 use crate::gemm_i8::{Int8Weights, QuantisedRows, quantisation};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parts::{tail, written, written_array};
-use crate::{Kernels, attention_i8};
 
 pub(super) const TABLE: Kernels =
     Kernels { name: "AMX", gemm_i8: gemm, linear_i8: Some(linear), attend_i8, ..avx512::TABLE };
@@ -30,17 +30,8 @@ pub(super) const TABLE: Kernels =
 pub(super) const FUSED: Kernels =
     Kernels { name: "AMX, fused", gemm_i8: gemm, linear_i8: Some(linear), attend_i8, ..avx512::fused::TABLE };
 
-/// Takes nothing of a table but what both have.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn attend_i8(
-    queries: &mut MatrixMut<'_>,
-    keys: &Keys<'_, Int8Weights<'_>>,
-    values: Int8Weights<'_>,
-    scratch: &mut [f32],
-    quantised: &mut [i16],
-) {
-    attention_i8::attend_with(queries, keys, values, scratch, quantised, &TABLE);
-}
+// It takes nothing of a table but what both have.
+attend_i8_for!("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
 /// [`gemm_i8::gemm`](crate::gemm_i8::gemm).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -139,11 +130,8 @@ unsafe fn gemm_with<M: Multiplier>(
         let memory = &mut memory[..(last_row * stride).div_ceil(64) + blocks];
         let signal = &x.data[first * stride..][..(rows.len() - 1) * stride + inputs];
         for (place, q) in memory.iter_mut().zip(signal.chunks(64).chain(core::iter::repeat(&[][..]))) {
-            let low = _mm512_cvtepi16_epi8(load_i16(q));
-            let high = _mm512_cvtepi16_epi8(load_i16(tail(q, 32)));
-            let all = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
             // SAFETY: the place is as large as the register, and aligned as it is.
-            unsafe { _mm512_store_si512(place.as_mut_ptr().cast(), all) };
+            unsafe { _mm512_store_si512(place.as_mut_ptr().cast(), load_i16_as_i8(q)) };
         }
         // SAFETY: each place was just written.
         let signal = Rows { memory: unsafe { written(memory) }, row: stride, block: 64, tile: 16 * stride };
@@ -195,17 +183,8 @@ fn quantise<'b>(x: &[f32], blocks: impl Iterator<Item = &'b mut Block>) -> f32 {
     let (scale, factor) = quantisation(x);
     let factor = _mm512_set1_ps(factor);
     for (b, block) in blocks.enumerate() {
-        let x = tail(x, 64 * b);
-        for (n, place) in block.0.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let numbers = match x.first_chunk::<64>() {
-                // Known to be whole: no mask has to be made.
-                Some(x) => load_f32(&x[16 * n..16 * n + 16]),
-                None => load_f32(tail(x, 16 * n)),
-            };
-            let q = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(numbers, factor)));
-            // SAFETY: the place is as large as the register.
-            unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), q) };
-        }
+        // SAFETY: the block is as large as the register, and aligned as it is.
+        unsafe { _mm512_store_si512(block.0.as_mut_ptr().cast(), load_f32_as_i8(tail(x, 64 * b), factor)) };
     }
     scale
 }
@@ -423,6 +402,7 @@ const MAX_ROWS: usize = 512;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::attention_i8;
     use std::vec::Vec;
 
     /// Tiles in plain Rust.

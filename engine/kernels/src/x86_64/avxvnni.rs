@@ -1,10 +1,8 @@
 //! AVX2's tables, but the int8 product.
 
+use super::compiled::attend_i8_for;
 use super::{avx2, fours};
-use crate::attention::Keys;
-use crate::gemm_i8::Int8Weights;
-use crate::matrix::MatrixMut;
-use crate::{Kernels, attention_i8};
+use crate::Kernels;
 
 pub(super) const TABLE: Kernels =
     Kernels { name: "AVX-VNNI", gemm_i8: fours::gemm, attend_i8, ..avx2::TABLE };
@@ -13,14 +11,5 @@ pub(super) const TABLE: Kernels =
 pub(super) const FUSED: Kernels =
     Kernels { name: "AVX-VNNI, fused", gemm_i8: fours::gemm, attend_i8, ..avx2::fused::TABLE };
 
-/// Takes nothing of a table but what both have.
-#[target_feature(enable = "avx2,fma")]
-fn attend_i8(
-    queries: &mut MatrixMut<'_>,
-    keys: &Keys<'_, Int8Weights<'_>>,
-    values: Int8Weights<'_>,
-    scratch: &mut [f32],
-    quantised: &mut [i16],
-) {
-    attention_i8::attend_with(queries, keys, values, scratch, quantised, &TABLE);
-}
+// It takes nothing of a table but what both have.
+attend_i8_for!("avx2,fma");

@@ -7,9 +7,8 @@ macro_rules! compiled_for {
         use core::arch::x86_64::{_mm_cvtss_f32, _mm_set_ss, _mm_sqrt_ss};
 
         use crate::attention::{Keys, attend_to_numbers_with, attend_with};
-        use crate::gemm_i8::Int8Weights;
         use crate::matrix::{Matrix, MatrixMut};
-        use crate::{Kernels, attention_i8, f16, gemm_i8, lstm, math, norm};
+        use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
 
         pub(in crate::x86_64) const TABLE: Kernels = Kernels {
             name: $name,
@@ -59,16 +58,7 @@ macro_rules! compiled_for {
             );
         }
 
-        #[target_feature(enable = $features)]
-        fn attend_i8(
-            queries: &mut MatrixMut<'_>,
-            keys: &Keys<'_, Int8Weights<'_>>,
-            values: Int8Weights<'_>,
-            scratch: &mut [f32],
-            quantised: &mut [i16],
-        ) {
-            attention_i8::attend_with(queries, keys, values, scratch, quantised, &TABLE);
-        }
+        crate::x86_64::compiled::attend_i8_for!($features);
 
         #[target_feature(enable = $features)]
         fn attend_to_numbers(
@@ -117,4 +107,20 @@ macro_rules! compiled_for {
     };
 }
 
-pub(super) use compiled_for;
+/// `attend_i8` with the products of the module's `TABLE`, compiled for `$features`.
+macro_rules! attend_i8_for {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        fn attend_i8(
+            queries: &mut crate::matrix::MatrixMut<'_>,
+            keys: &crate::attention::Keys<'_, crate::gemm_i8::Int8Weights<'_>>,
+            values: crate::gemm_i8::Int8Weights<'_>,
+            scratch: &mut [f32],
+            quantised: &mut [i16],
+        ) {
+            crate::attention_i8::attend_with(queries, keys, values, scratch, quantised, &TABLE);
+        }
+    };
+}
+
+pub(super) use {attend_i8_for, compiled_for};

@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::product::Register;
+use crate::parts::tail;
 
 /// The first 16 numbers, or as many as there are; the other lanes are 0.
 #[inline]
@@ -29,6 +30,32 @@ pub(super) fn load_i8(x: &[i8]) -> __m512i {
     let mask = first_lanes(x.len(), 64);
     // SAFETY: every lane of the mask lies in the slice; the others are not accessed.
     unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr()) }
+}
+
+/// The first 64 numbers in int8, or as many as there are; the other lanes are 0. Each number is an int8 one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn load_i16_as_i8(x: &[i16]) -> __m512i {
+    let low = _mm512_cvtepi16_epi8(load_i16(x));
+    let high = _mm512_cvtepi16_epi8(load_i16(tail(x, 32)));
+    _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)
+}
+
+/// The first 64 numbers, or as many as there are, times `factor` in int8; the other lanes are 0.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn load_f32_as_i8(x: &[f32], factor: __m512) -> __m512i {
+    let quarter = |n: usize| {
+        let numbers = match x.first_chunk::<64>() {
+            // Known to be whole: no mask has to be made.
+            Some(x) => load_f32(&x[16 * n..16 * n + 16]),
+            None => load_f32(tail(x, 16 * n)),
+        };
+        _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(numbers, factor)))
+    };
+    let low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(0)), quarter(1), 1);
+    let high = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(2)), quarter(3), 1);
+    _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)
 }
 
 /// Stores as many numbers as there is room for.

@@ -13,7 +13,9 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::lanes16::{load_f32, load_i8, load_i16, reduce, store_f32, transpose};
+use super::lanes16::{
+    load_f32, load_f32_as_i8, load_i8, load_i16, load_i16_as_i8, reduce, store_f32, transpose,
+};
 use crate::gemm_i8::{Int8Weights, QuantisedRows, quantisation};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parts::{padded, tail, written, written_array};
@@ -91,19 +93,7 @@ fn quantise_tile(x: Matrix<'_>, tile: &mut [__m512i], scales: &mut [f32]) {
     for (begin, groups) in (0..x.num_cols()).step_by(64).zip(tile.chunks_mut(16)) {
         let mut rows = [zero; 16];
         for (i, (row, factor)) in rows.iter_mut().zip(factors).enumerate().take(x.num_rows()) {
-            let x = &x.row(i)[begin..];
-            let quarter = |n: usize| {
-                let numbers = match x.first_chunk::<64>() {
-                    // Known to be whole: no mask has to be made.
-                    Some(x) => load_f32(&x[16 * n..16 * n + 16]),
-                    None => load_f32(tail(x, 16 * n)),
-                };
-                let scaled = _mm512_mul_ps(numbers, factor);
-                _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(scaled))
-            };
-            let low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(0)), quarter(1), 1);
-            let high = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(2)), quarter(3), 1);
-            *row = _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), zero);
+            *row = _mm512_xor_si512(load_f32_as_i8(&x.row(i)[begin..], factor), zero);
         }
         groups.iter_mut().zip(transpose(&rows)).for_each(|(place, group)| *place = group);
     }
@@ -243,10 +233,7 @@ fn pack<'p>(
                 let mut rows = [zero; 16];
                 for (row, i) in rows.iter_mut().zip(16 * t..x.scales.len()) {
                     let q = &x.data[i * x.stride + begin..][..depth];
-                    let low = _mm512_cvtepi16_epi8(load_i16(q));
-                    let high = _mm512_cvtepi16_epi8(load_i16(tail(q, 32)));
-                    let bytes = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-                    *row = _mm512_xor_si512(bytes, zero);
+                    *row = _mm512_xor_si512(load_i16_as_i8(q), zero);
                 }
                 groups.iter_mut().zip(transpose(&rows)).for_each(|(place, group)| _ = place.write(group));
             }
