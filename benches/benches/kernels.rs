@@ -5,7 +5,7 @@
 
 use core::hint::black_box;
 
-use aesa_kernels::attention::{Gate, Keys, MAX_QUERY_TILE, QueryGate, RelativeBias};
+use aesa_kernels::attention::{Gate, Keys, QUERY_TILE, QueryGate, RelativeBias};
 use aesa_kernels::gemm_i8::Int8Weights;
 use aesa_kernels::{Kernels, Matrix, MatrixMut};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -71,7 +71,7 @@ fn attention(c: &mut Criterion) {
         let bias = Some(RelativeBias { by_distance: &by_distance, gate: Some(gate) });
         let keys =
             Keys { keys: Matrix::new(&k, num_keys), num_before, scale: 1.0 / (dim as f32).sqrt(), bias };
-        let mut scratch = vec![0.0; MAX_QUERY_TILE * num_keys];
+        let mut scratch = vec![0.0; QUERY_TILE * num_keys];
         every_table(
             c,
             &format!("attention, a head of {name}"),

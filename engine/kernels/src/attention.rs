@@ -56,7 +56,7 @@ pub struct QueryGate<'a> {
 }
 
 /// Replaces `queries` `[num_queries, head_dim]` by what they find: `values` is `[num_keys, head_dim]`, `scratch` holds the
-/// scores of some of the queries, `num_keys` numbers each: the more at a time, up to [`MAX_QUERY_TILE`], the faster.
+/// scores of some of the queries, `num_keys` numbers each: the more at a time, up to [`QUERY_TILE`], the faster.
 ///
 /// # Panics
 /// If the sizes do not fit together.
@@ -74,7 +74,8 @@ pub(crate) fn attend_with(
     product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
     weights: impl Fn(&mut [f32], f32) -> f32,
 ) {
-    attend_by(queries, keys, &mut F32Products { keys: keys.keys, values, product, weights }, scratch);
+    let mut scores = F32Scores { keys: keys.keys, product: &product, weights };
+    attend_by(queries, keys, &mut scores, |_, weights, found| product(weights, values, found), scratch);
 }
 
 /// Replaces the scores of a query, whose largest is `max`, by the weights `exp(score - max)`; gives their [sum](lanes::sum).
@@ -83,29 +84,34 @@ pub fn weights(scores: &mut [f32], max: f32) -> f32 {
     lanes::map_and_sum(scores, |s| exp_of_negative(s - max))
 }
 
-/// How scores, weights and what is found come about.
-pub(crate) trait Products {
+/// How scores come about, and weights from them.
+pub(crate) trait Scores {
     fn num_keys(&self) -> usize;
+
+    /// The most queries that there is room for at a time, beside what `scratch` holds.
+    fn max_queries(&self) -> usize {
+        MAX_QUERY_TILE
+    }
 
     /// Dot products of queries and keys.
     fn scores(&mut self, queries: Matrix<'_>, scores: &mut MatrixMut<'_>);
 
-    /// The weights of the keys with these scores, of which the largest is `max`, and their sum.
-    fn weights(&self, scores: &mut [f32], max: f32) -> f32;
+    /// The weights of the keys with these scores of query `i`, of which the largest is `max`; gives their sum. They take the scores'
+    /// place, unless whoever asks for them looks for them elsewhere.
+    fn weigh(&mut self, i: usize, scores: &mut [f32], max: f32) -> f32;
 
-    /// Sums of values, each times its weight.
-    fn weighted(&mut self, weights: Matrix<'_>, found: &mut MatrixMut<'_>);
+    /// What a query with these scores, of which the largest is `max`, finds where a value is one number. The scores are not needed after.
+    fn find_number(&mut self, scores: &mut [f32], max: f32, values: &[f32]) -> f32;
 }
 
-/// All in f32.
-struct F32Products<'a, P, W> {
+/// In f32.
+struct F32Scores<'a, P, W> {
     keys: Matrix<'a>,
-    values: Matrix<'a>,
     product: P,
     weights: W,
 }
 
-impl<P, W> Products for F32Products<'_, P, W>
+impl<P, W> Scores for F32Scores<'_, P, W>
 where
     P: Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
     W: Fn(&mut [f32], f32) -> f32,
@@ -121,30 +127,38 @@ where
     }
 
     #[inline(always)]
-    fn weights(&self, scores: &mut [f32], max: f32) -> f32 {
+    fn weigh(&mut self, _: usize, scores: &mut [f32], max: f32) -> f32 {
         (self.weights)(scores, max)
     }
 
     #[inline(always)]
-    fn weighted(&mut self, weights: Matrix<'_>, found: &mut MatrixMut<'_>) {
-        (self.product)(weights, self.values, found);
+    fn find_number(&mut self, scores: &mut [f32], max: f32, values: &[f32]) -> f32 {
+        let sum = (self.weights)(scores, max);
+        lanes::dot(scores, values) / sum
     }
 }
 
-/// [`attend`], tile by tile of queries.
+/// [`attend`], tile by tile of queries; `weighted` sums values, each times its weight.
 #[inline(always)]
-pub(crate) fn attend_by<K, P: Products>(
+pub(crate) fn attend_by<K, S: Scores>(
     queries: &mut MatrixMut<'_>,
     keys: &Keys<'_, K>,
-    products: &mut P,
+    scores: &mut S,
+    weighted: impl Fn(&S, Matrix<'_>, &mut MatrixMut<'_>),
     scratch: &mut [f32],
 ) {
     let num_queries = queries.num_rows();
-    let tile_queries = tile_queries(products.num_keys(), scratch);
+    let tile_queries = tile_queries(scores, scratch);
     for first in (0..num_queries).step_by(tile_queries) {
         let mut tile = queries.rows_mut(first..(first + tile_queries).min(num_queries));
-        let (mut weights, sums) = weigh(tile.view(), keys, first, scratch, products);
-        products.weighted(weights.rows_mut(0..tile.num_rows()).view(), &mut tile);
+        let mut rows = product(tile.view(), scores, scratch);
+        let mut sums = [0.0; MAX_QUERY_TILE];
+        for (i, sum) in sums[..tile.num_rows()].iter_mut().enumerate() {
+            let row = rows.row_mut(i);
+            let max = keys.finish(row, first + i, tile.view().row(i));
+            *sum = scores.weigh(i, row, max);
+        }
+        weighted(scores, rows.view(), &mut tile);
         for (i, sum) in sums[..tile.num_rows()].iter().enumerate() {
             let factor = 1.0 / sum;
             tile.row_mut(i).iter_mut().for_each(|v| *v *= factor);
@@ -177,57 +191,76 @@ pub(crate) fn attend_to_numbers_with(
     product: impl Fn(Matrix<'_>, Matrix<'_>, &mut MatrixMut<'_>),
     weights: impl Fn(&mut [f32], f32) -> f32,
 ) {
-    // The values are none of the product's.
-    let mut products = F32Products { keys: keys.keys, values: keys.keys, product, weights };
-    let tile_queries = tile_queries(products.num_keys(), scratch);
-    for first in (0..queries.num_rows()).step_by(tile_queries) {
-        let tile = queries.rows(first..(first + tile_queries).min(queries.num_rows()));
-        let (weights, sums) = weigh(tile, keys, first, scratch, &mut products);
-        for i in 0..tile.num_rows() {
-            out[first + i] += lanes::dot(weights.view().row(i), values) / sums[i];
-        }
-    }
+    attend_to_numbers_by(
+        queries,
+        keys,
+        values,
+        out,
+        &mut F32Scores { keys: keys.keys, product, weights },
+        scratch,
+    );
 }
 
-/// Queries whose scores `scratch` holds.
+/// [`attend_to_numbers`], tile by tile of queries.
 #[inline(always)]
-fn tile_queries(num_keys: usize, scratch: &[f32]) -> usize {
-    (scratch.len() / num_keys.max(1)).clamp(1, MAX_QUERY_TILE)
-}
-
-/// The weight of each query and key, and each query's sum of them. The first of the queries is query `first`.
-#[inline(always)]
-fn weigh<'s, K, P: Products>(
+pub(crate) fn attend_to_numbers_by<K, S: Scores>(
     queries: Matrix<'_>,
     keys: &Keys<'_, K>,
-    first: usize,
-    scratch: &'s mut [f32],
-    products: &mut P,
-) -> (MatrixMut<'s>, [f32; MAX_QUERY_TILE]) {
-    let (num_queries, num_keys) = (queries.num_rows(), products.num_keys());
-    let mut scores = MatrixMut::new(&mut scratch[..num_queries * num_keys], num_keys);
-    let mut sums = [0.0; MAX_QUERY_TILE];
-    products.scores(queries, &mut scores);
-    for (i, sum) in sums[..num_queries].iter_mut().enumerate() {
-        let row = scores.row_mut(i);
-        match &keys.bias {
-            Some(bias) => {
-                let distance = -((keys.num_before + first + i) as isize);
-                let factor = bias.gate.map_or(1.0, |gate| gate.of(first + i, queries.row(i)));
-                bias.scale_and_add(row, keys.scale, distance, factor);
-            }
-            None => row.iter_mut().for_each(|s| *s *= keys.scale),
+    values: &[f32],
+    out: &mut [f32],
+    scores: &mut S,
+    scratch: &mut [f32],
+) {
+    let tile_queries = tile_queries(scores, scratch);
+    for first in (0..queries.num_rows()).step_by(tile_queries) {
+        let tile = queries.rows(first..(first + tile_queries).min(queries.num_rows()));
+        let mut rows = product(tile, scores, scratch);
+        for i in 0..tile.num_rows() {
+            let row = rows.row_mut(i);
+            let max = keys.finish(row, first + i, tile.row(i));
+            out[first + i] += scores.find_number(row, max, values);
         }
-        let max = lanes::max(row);
-        *sum = products.weights(row, max);
     }
-    (scores, sums)
+}
+
+/// Queries that there is room for at a time.
+#[inline(always)]
+fn tile_queries(scores: &impl Scores, scratch: &[f32]) -> usize {
+    (scratch.len() / scores.num_keys().max(1)).min(scores.max_queries()).clamp(1, MAX_QUERY_TILE)
+}
+
+/// The dot product of each query and key.
+#[inline(always)]
+fn product<'s>(queries: Matrix<'_>, scores: &mut impl Scores, scratch: &'s mut [f32]) -> MatrixMut<'s> {
+    let (num_queries, num_keys) = (queries.num_rows(), scores.num_keys());
+    let mut rows = MatrixMut::new(&mut scratch[..num_queries * num_keys], num_keys);
+    scores.scores(queries, &mut rows);
+    rows
+}
+
+impl<K> Keys<'_, K> {
+    /// From dot products to scores, of query `i`; gives the largest.
+    #[inline(always)]
+    fn finish(&self, row: &mut [f32], i: usize, query: &[f32]) -> f32 {
+        match &self.bias {
+            Some(bias) => {
+                let distance = -((self.num_before + i) as isize);
+                let factor = match &bias.gate {
+                    Some(gate) => gate.of(i, query),
+                    None => 1.0,
+                };
+                bias.scale_and_add(row, self.scale, distance, factor)
+            }
+            None => lanes::map_and_max(row, |s| s * self.scale),
+        }
+    }
 }
 
 impl RelativeBias<'_> {
-    /// Scales a row of scores whose first key lies at `distance` from the query, and adds `factor` times the bias.
+    /// Scales a row of scores whose first key lies at `distance` from the query, and adds `factor` times the bias; gives the
+    /// largest.
     #[inline(always)]
-    fn scale_and_add(&self, row: &mut [f32], scale: f32, distance: isize, factor: f32) {
+    fn scale_and_add(&self, row: &mut [f32], scale: f32, distance: isize, factor: f32) -> f32 {
         let by_distance = self.by_distance;
         let far = (by_distance.len() / 2) as isize;
         let index = |d: isize| (d + far).clamp(0, 2 * far) as usize;
@@ -238,9 +271,11 @@ impl RelativeBias<'_> {
         let num_within = rest.len().min(by_distance.len() - start);
         let (within, after) = rest.split_at_mut(num_within);
         let [first, last] = [by_distance[0], by_distance[by_distance.len() - 1]].map(|b| factor * b);
-        before.iter_mut().for_each(|s| *s = *s * scale + first);
-        within.iter_mut().zip(&by_distance[start..]).for_each(|(s, b)| *s = *s * scale + factor * b);
-        after.iter_mut().for_each(|s| *s = *s * scale + last);
+        let before = lanes::map_and_max(before, |s| s * scale + first);
+        let biases = &by_distance[start..start + num_within];
+        let within = lanes::zip_and_max(within, biases, |s, b| s * scale + factor * b);
+        let after = lanes::map_and_max(after, |s| s * scale + last);
+        lanes::larger(lanes::larger(before, within), after)
     }
 }
 
@@ -268,8 +303,11 @@ impl QueryGate<'_> {
     }
 }
 
-/// The most queries whose scores exist at a time.
-pub const MAX_QUERY_TILE: usize = 48;
+/// Queries whose scores exist at a time; more are no faster in f32.
+pub const QUERY_TILE: usize = 48;
+
+/// The most of them: in int8 keys and values are read anew for each such tile, of which fewer are faster.
+pub const MAX_QUERY_TILE: usize = 3 * QUERY_TILE;
 
 #[cfg(test)]
 mod tests {

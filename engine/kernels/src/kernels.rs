@@ -36,15 +36,29 @@ pub struct Kernels {
     pub(crate) attend: unsafe fn(&mut MatrixMut<'_>, &Keys<'_>, Matrix<'_>, &mut [f32]),
     pub(crate) attend_i8: AttendInt8,
     pub(crate) attend_to_numbers: unsafe fn(Matrix<'_>, &Keys<'_>, &[f32], &mut [f32], &mut [f32]),
+    pub(crate) attend_to_numbers_i8: AttendToNumbersInt8,
     pub(crate) weights: unsafe fn(&mut [f32], f32) -> f32,
+    pub(crate) weights_i8: unsafe fn(&[f32], f32, &mut [i16]) -> f32,
+    pub(crate) mean_i8: unsafe fn(&[f32], f32, &[f32]) -> f32,
     pub(crate) gelu: unsafe fn(&mut [f32]),
     pub(crate) lstm_cell: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     pub(crate) f16_store: unsafe fn(&[f32], &mut [u16]),
     pub(crate) f16_load: unsafe fn(&[u16], &mut [f32]),
 }
 
-type AttendInt8 =
-    unsafe fn(&mut MatrixMut<'_>, &Keys<'_, Int8Weights<'_>>, Int8Weights<'_>, &mut [f32], &mut [i16]);
+/// Compiled for the table's instructions; the first argument is the table, whose products it takes.
+type AttendInt8 = unsafe fn(
+    &Kernels,
+    &mut MatrixMut<'_>,
+    &Keys<'_, Int8Weights<'_>>,
+    Int8Weights<'_>,
+    &mut [f32],
+    &mut [i16],
+);
+
+/// Likewise.
+type AttendToNumbersInt8 =
+    unsafe fn(&Kernels, Matrix<'_>, &Keys<'_, Int8Weights<'_>>, &[f32], &mut [f32], &mut [f32], &mut [i16]);
 
 type LinearInt8 = unsafe fn(Matrix<'_>, Int8Weights<'_>, Option<&[f32]>, &mut MatrixMut<'_>, &mut [i16]);
 
@@ -61,7 +75,10 @@ impl Kernels {
         attend: attention::attend,
         attend_i8: attention_i8::attend,
         attend_to_numbers: attention::attend_to_numbers,
+        attend_to_numbers_i8: attention_i8::attend_to_numbers,
         weights: attention::weights,
+        weights_i8: attention_i8::weights,
+        mean_i8: attention_i8::mean,
         gelu: math::gelu_in_place,
         lstm_cell: lstm::lstm_cell,
         f16_store: f16::store,
@@ -188,7 +205,7 @@ impl Kernels {
         unsafe { (self.attend)(queries, keys, values, scratch) }
     }
 
-    /// [`attention_i8::attend`].
+    /// [`attention_i8::attend`] with this table's products.
     ///
     /// # Panics
     /// As that.
@@ -201,7 +218,7 @@ impl Kernels {
         quantised: &mut [i16],
     ) {
         // SAFETY: the processor has the table's instructions.
-        unsafe { (self.attend_i8)(queries, keys, values, scratch, quantised) }
+        unsafe { (self.attend_i8)(self, queries, keys, values, scratch, quantised) }
     }
 
     /// [`attention::attend_to_numbers`].
@@ -220,10 +237,45 @@ impl Kernels {
         unsafe { (self.attend_to_numbers)(queries, keys, values, out, scratch) }
     }
 
+    /// [`attention_i8::attend_to_numbers`] with this table's products.
+    ///
+    /// # Panics
+    /// As that.
+    pub fn attend_to_numbers_i8(
+        &self,
+        queries: Matrix<'_>,
+        keys: &Keys<'_, Int8Weights<'_>>,
+        values: &[f32],
+        out: &mut [f32],
+        scratch: &mut [f32],
+        quantised: &mut [i16],
+    ) {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.attend_to_numbers_i8)(self, queries, keys, values, out, scratch, quantised) }
+    }
+
     /// [`attention::weights`].
     pub fn weights(&self, scores: &mut [f32], max: f32) -> f32 {
         // SAFETY: the processor has the table's instructions.
         unsafe { (self.weights)(scores, max) }
+    }
+
+    /// [`attention_i8::weights`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn weights_i8(&self, scores: &[f32], max: f32, weights: &mut [i16]) -> f32 {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.weights_i8)(scores, max, weights) }
+    }
+
+    /// [`attention_i8::mean`].
+    ///
+    /// # Panics
+    /// As that.
+    pub fn mean_i8(&self, scores: &[f32], max: f32, values: &[f32]) -> f32 {
+        // SAFETY: the processor has the table's instructions.
+        unsafe { (self.mean_i8)(scores, max, values) }
     }
 
     /// [`math::gelu`] of each number.

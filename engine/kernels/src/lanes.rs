@@ -31,6 +31,39 @@ pub(crate) fn map_and_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     rest.iter().fold(fold(black_box(lanes), |a, b| a + b), |sum, v| sum + v)
 }
 
+/// Replaces every value by `f` of it and of the other one beside it; gives the [largest](max).
+///
+/// # Panics
+/// If the lengths differ.
+#[inline(always)]
+pub(crate) fn zip_and_max(x: &mut [f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    assert_eq!(x.len(), y.len());
+    let ((blocks, rest), (y_blocks, y_rest)) = (x.as_chunks_mut::<LANES>(), y.as_chunks::<LANES>());
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for (block, others) in blocks.iter_mut().zip(y_blocks) {
+        let values: [f32; LANES] = core::array::from_fn(|i| f(block[i], others[i]));
+        *block = values;
+        lanes.iter_mut().zip(&values).for_each(|(lane, v)| *lane = larger(*lane, *v));
+    }
+    rest.iter_mut().zip(y_rest).for_each(|(v, other)| *v = f(*v, *other));
+    rest.iter().fold(fold(black_box(lanes), larger), |max, v| larger(max, *v))
+}
+
+/// The same without others.
+#[inline(always)]
+pub(crate) fn map_and_max(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (blocks, rest) = x.as_chunks_mut::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for block in blocks {
+        for (lane, v) in lanes.iter_mut().zip(block) {
+            *v = f(*v);
+            *lane = larger(*lane, *v);
+        }
+    }
+    rest.iter_mut().for_each(|v| *v = f(*v));
+    rest.iter().fold(fold(black_box(lanes), larger), |max, v| larger(max, *v))
+}
+
 /// Dot product, in the order of [`sum`].
 ///
 /// # Panics
@@ -72,7 +105,7 @@ fn largest(x: &[f32], least: f32, size: impl Fn(f32) -> f32) -> f32 {
 
 /// A comparison and a selection; `f32::max` has to look after NaN and is several times slower.
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 

@@ -84,12 +84,6 @@ pub(crate) fn round(x: f32) -> i32 {
     (x + ROUNDER).to_bits().wrapping_sub(ROUNDER.to_bits()) as i32
 }
 
-/// The same as a number.
-#[inline(always)]
-pub(crate) fn whole(x: f32) -> f32 {
-    (x + ROUNDER) - ROUNDER
-}
-
 /// Adding it leaves no bits behind the binary point: 1.5 * 2^23.
 pub(crate) const ROUNDER: f32 = 12_582_912.0;
 
@@ -151,7 +145,7 @@ mod tests {
         for (x, expected) in
             [(0.5, 0), (1.5, 2), (-0.5, 0), (-1.5, -2), (126.5, 126), (-127.0, -127), (2.49, 2)]
         {
-            assert_eq!((round(x), whole(x)), (expected, expected as f32), "{x}");
+            assert_eq!(round(x), expected, "{x}");
         }
     }
 }

@@ -365,13 +365,16 @@ fn attention_in_int8_is_the_same() {
         let keys = Int8Weights::new(&k, &key_scales, dim);
         let keys = Keys { keys, num_before, scale: 0.003, bias: (case % 5 > 0).then_some(bias) };
         let values = Int8Weights::new(&v, &value_scales, num_keys);
+        let numbers = random.awkward(num_keys);
         let attended = |table: &Kernels, tile_queries: usize, quantised_rows: usize| {
             let mut scratch = vec![f32::NAN; tile_queries * num_keys];
             let mut quantised = vec![77; quantised_rows * num_keys.max(dim)];
-            let mut found = q.clone();
+            let (mut found, mut logits) = (q.clone(), vec![0.5; num_queries]);
             let queries = &mut MatrixMut::new(&mut found, dim);
             table.attend_i8(queries, &keys, values, &mut scratch, &mut quantised);
-            bits(&found)
+            let queries = Matrix::new(&q, dim);
+            table.attend_to_numbers_i8(queries, &keys, &numbers, &mut logits, &mut scratch, &mut quantised);
+            (bits(&found), bits(&logits))
         };
         let expected = attended(Kernels::SCALAR, MAX_QUERY_TILE, 1);
         for table in tables() {
@@ -390,13 +393,19 @@ fn weights_are_the_same_and_near_the_exponential() {
         for size in [0.1, 5.0, 100.0, 1e4] {
             let mut scores = random.numbers(n);
             scores.iter_mut().for_each(|score| *score *= size);
-            let max = lanes::max(&scores).max(0.0);
+            let (max, values) = (lanes::max(&scores).max(0.0), random.awkward(n));
             let weighed = |table: &Kernels| {
                 let mut weights = scores.clone();
                 let sum = table.weights(&mut weights, max);
                 (weights, sum)
             };
+            let in_int8 = |table: &Kernels| {
+                let mut weights = vec![-1; n];
+                let sum = table.weights_i8(&scores, max, &mut weights);
+                (weights, sum.to_bits(), table.mean_i8(&scores, max, &values).to_bits())
+            };
             for table in tables() {
+                assert_eq!(in_int8(table), in_int8(Kernels::SCALAR), "{}: {n} {size}", table.name());
                 let ((weights, sum), (expected, expected_sum)) = (weighed(table), weighed(definition(table)));
                 assert_eq!(bits(&weights), bits(&expected), "{}: {n} {size}", table.name());
                 assert_eq!(sum.to_bits(), expected_sum.to_bits(), "{}: {n} {size}", table.name());

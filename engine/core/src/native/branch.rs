@@ -6,6 +6,7 @@ use aesa_kernels::{Kernels, Matrix, MatrixMut};
 use super::cache::Past;
 use super::error::ModelError;
 use super::format::Kind;
+use super::int8_head::{int8_keys_len, quantise_keys};
 use super::linear::Linear;
 use super::memory::Parts;
 use super::shape::Shape;
@@ -58,8 +59,9 @@ impl<'a> Branch<'a> {
         for head in 0..heads {
             // Rows of one number per token: the head's keys, dimension by dimension, then its values. A slot of the
             // cache holds these rows head by head.
-            let (keys, rest) = scratch.head.split_at_mut(dim * num_keys);
-            let values = &mut rest[..num_keys];
+            let Parts { head: memory, scores, quantised, .. } = &mut *scratch;
+            let (keys, rest) = memory.split_at_mut(dim * num_keys);
+            let (values, int8) = rest.split_at_mut(num_keys);
             let rows = keys.chunks_exact_mut(num_keys).chain(core::iter::once(&mut *values));
             for (d, row) in rows.enumerate() {
                 let place = |slot: usize| ((slot * heads + head) * (dim + 1) + d) * ring.slot_tokens;
@@ -74,15 +76,22 @@ impl<'a> Branch<'a> {
                 }
             }
             let scale = 1.0 / libm::sqrtf(dim as f32);
-            let keys = Keys { keys: Matrix::new(keys, num_keys), num_before, scale, bias: None };
             let queries = query_key.columns(head * dim..(head + 1) * dim);
-            self.kernels.attend_to_numbers(queries, &keys, values, logits, scratch.scores);
+            if shape.int8_attention {
+                let keys = quantise_keys(self.kernels, keys, dim, int8, quantised);
+                let keys = Keys { keys, num_before, scale, bias: None };
+                self.kernels.attend_to_numbers_i8(queries, &keys, values, logits, scores, quantised);
+            } else {
+                let keys = Keys { keys: Matrix::new(keys, num_keys), num_before, scale, bias: None };
+                self.kernels.attend_to_numbers(queries, &keys, values, logits, scores);
+            }
         }
     }
 
     /// Numbers that a head's keys and values take while they are used.
     pub(crate) fn head_len(shape: &Shape) -> usize {
-        (shape.branch_head_dim() + 1) * shape.max_keys()
+        let (keys, dim) = (shape.max_keys(), shape.branch_head_dim());
+        (dim + 1) * keys + if shape.int8_attention { int8_keys_len(keys, dim) } else { 0 }
     }
 
     /// Numbers of `wide` that [`forward`](Self::forward) needs for `num_tokens`.

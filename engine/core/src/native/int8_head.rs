@@ -1,4 +1,4 @@
-//! Keys and values of one attention head in int8.
+//! Keys and values of one attention head in int8; keys alone, where a value is one number.
 
 use aesa_kernels::Kernels;
 use aesa_kernels::gemm_i8::Int8Weights;
@@ -25,8 +25,8 @@ impl<'a> Int8Head<'a> {
         let num_keys = keys.len() / head_dim;
         let [key_scales, value_scales] = [num_keys, head_dim].map(|count| take(&mut memory, count));
         let (key_data, value_data) = bytemuck::cast_slice_mut(memory).split_at_mut(keys.len());
-        quantise_rows(kernels, keys, &mut row[..head_dim], key_data, key_scales);
-        quantise_rows(kernels, values, &mut row[..num_keys], value_data, value_scales);
+        quantise_rows(kernels, keys.chunks_exact(head_dim), &mut row[..head_dim], key_data, key_scales);
+        quantise_rows(kernels, values.chunks_exact(num_keys), &mut row[..num_keys], value_data, value_scales);
     }
 
     /// What [`quantise`](Self::quantise) left in `memory`.
@@ -48,12 +48,46 @@ impl<'a> Int8Head<'a> {
     }
 }
 
-/// `data` and `scales` become the rows of `exact`, as long as `row` each.
-fn quantise_rows(kernels: &Kernels, exact: &[f32], row: &mut [i16], data: &mut [i8], scales: &mut [f32]) {
-    let inputs = row.len();
-    let rows = exact.chunks_exact(inputs).zip(data.chunks_exact_mut(inputs));
-    for ((exact, data), scale) in rows.zip(scales) {
-        *scale = kernels.quantise(exact, row);
-        data.iter_mut().zip(&*row).for_each(|(place, q)| *place = *q as i8);
+/// Keys of one number per head and token, `[head_dim, num_keys]`, in int8: `[num_keys, head_dim]` in `memory`, of
+/// [`int8_keys_len`]; `row` holds one.
+pub(crate) fn quantise_keys<'m>(
+    kernels: &Kernels,
+    keys: &[f32],
+    head_dim: usize,
+    mut memory: &'m mut [f32],
+    row: &mut [i16],
+) -> Int8Weights<'m> {
+    let num_keys = keys.len() / head_dim;
+    let [scales, key] = [num_keys, head_dim].map(|count| take(&mut memory, count));
+    let data = &mut bytemuck::cast_slice_mut(memory)[..keys.len()];
+    for (t, (data, scale)) in data.chunks_exact_mut(head_dim).zip(&mut *scales).enumerate() {
+        key.iter_mut().zip(keys.chunks_exact(num_keys)).for_each(|(k, dimension)| *k = dimension[t]);
+        *scale = quantise_row(kernels, key, &mut row[..head_dim], data);
     }
+    Int8Weights::new(data, scales, head_dim)
+}
+
+/// Numbers of f32 memory that such keys take.
+pub(crate) fn int8_keys_len(num_keys: usize, head_dim: usize) -> usize {
+    num_keys + head_dim + (num_keys * head_dim).div_ceil(4)
+}
+
+/// `data` and `scales` become the rows of `exact`, as long as `row` each.
+fn quantise_rows<'e>(
+    kernels: &Kernels,
+    exact: impl Iterator<Item = &'e [f32]>,
+    row: &mut [i16],
+    data: &mut [i8],
+    scales: &mut [f32],
+) {
+    for ((exact, data), scale) in exact.zip(data.chunks_exact_mut(row.len())).zip(scales) {
+        *scale = quantise_row(kernels, exact, row, data);
+    }
+}
+
+/// `data` becomes `exact`; gives the scale.
+fn quantise_row(kernels: &Kernels, exact: &[f32], row: &mut [i16], data: &mut [i8]) -> f32 {
+    let scale = kernels.quantise(exact, row);
+    data.iter_mut().zip(row).for_each(|(place, q)| *place = *q as i8);
+    scale
 }

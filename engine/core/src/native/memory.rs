@@ -42,16 +42,17 @@ pub(crate) struct PartsLayout {
 impl PartsLayout {
     /// For `tile_rows` rows at a time of a chunk.
     pub(crate) fn new(shape: &Shape, tile_rows: usize) -> Self {
-        let weights = if shape.int8_attention { shape.max_keys() } else { 0 };
-        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared, weights];
-        let longest_input = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
+        let scores = shape.query_tile() * shape.max_keys();
+        let weights = if shape.int8_attention { scores } else { 0 };
+        let longest_input = [shape.width, shape.ffn, shape.adapter, 2 * shape.cells, shape.shared];
+        let rows = longest_input.into_iter().max().unwrap_or(0) * shape.quantised_rows();
         Self {
             head: Attention::head_len(shape).max(Branch::head_len(shape)),
-            scores: shape.query_tile() * shape.max_keys(),
+            scores,
             tile: tile_rows * shape.width,
             ffn: tile_rows * shape.ffn,
             // Two 16-bit numbers in one.
-            quantised: longest_input.max(PositionConv::signal_len(shape)).div_ceil(2),
+            quantised: rows.max(weights).max(PositionConv::signal_len(shape)).div_ceil(2),
         }
     }
 

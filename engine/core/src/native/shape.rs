@@ -1,6 +1,6 @@
 //! The network's sizes, checked, in the form that the stages use.
 
-use aesa_kernels::attention::MAX_QUERY_TILE;
+use aesa_kernels::attention::{MAX_QUERY_TILE, QUERY_TILE};
 
 use super::error::ModelError;
 use super::format::{Sizes, flag};
@@ -107,7 +107,11 @@ impl Shape {
 
     /// Queries whose scores exist at a time.
     pub(crate) fn query_tile(&self) -> usize {
-        if self.is_small() { 16 } else { MAX_QUERY_TILE }
+        match self.int8_attention {
+            _ if self.is_small() => 16,
+            true => MAX_QUERY_TILE,
+            false => QUERY_TILE,
+        }
     }
 
     fn is_small(&self) -> bool {

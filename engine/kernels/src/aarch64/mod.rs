@@ -6,7 +6,6 @@ mod lanes4;
 mod neon;
 
 use crate::Kernels;
-use crate::attention_i8::attend_with as attend_i8_with;
 
 /// The tables that the processor can run, the fastest first. Every one has NEON.
 pub(crate) fn supported() -> [Option<&'static Kernels>; 3] {
@@ -14,24 +13,10 @@ pub(crate) fn supported() -> [Option<&'static Kernels>; 3] {
 }
 
 /// As [`neon::TABLE`], but the int8 product.
-const I8MM: Kernels = Kernels {
-    name: "NEON i8mm",
-    gemm_i8: i8mm::gemm,
-    attend_i8: |queries, keys, values, scratch, quantised| {
-        attend_i8_with(queries, keys, values, scratch, quantised, &I8MM);
-    },
-    ..neon::TABLE
-};
+const I8MM: Kernels = Kernels { name: "NEON i8mm", gemm_i8: i8mm::gemm, ..neon::TABLE };
 
 /// As [`neon::TABLE`], but the int8 product.
-const DOTPROD: Kernels = Kernels {
-    name: "NEON dotprod",
-    gemm_i8: dotprod::gemm,
-    attend_i8: |queries, keys, values, scratch, quantised| {
-        attend_i8_with(queries, keys, values, scratch, quantised, &DOTPROD);
-    },
-    ..neon::TABLE
-};
+const DOTPROD: Kernels = Kernels { name: "NEON dotprod", gemm_i8: dotprod::gemm, ..neon::TABLE };
 
 /// Its product takes `sdot`'s where there are few rows. Armv8.6 asks for both; before it, a processor may have one of them.
 #[cfg(any(feature = "std", test))]

@@ -4,7 +4,6 @@ mod lanes4;
 mod pairs;
 
 use crate::Kernels;
-use crate::attention_i8::attend_with as attend_i8_with;
 
 /// The tables that the compiler's target can run, the fastest first.
 pub(crate) fn supported() -> [Option<&'static Kernels>; 1] {
@@ -12,11 +11,4 @@ pub(crate) fn supported() -> [Option<&'static Kernels>; 1] {
 }
 
 /// The definition, which the compiler makes use of simd128 for; the int8 product of its own.
-const SIMD128: Kernels = Kernels {
-    name: "simd128",
-    gemm_i8: pairs::gemm,
-    attend_i8: |queries, keys, values, scratch, quantised| {
-        attend_i8_with(queries, keys, values, scratch, quantised, &SIMD128);
-    },
-    ..*Kernels::SCALAR
-};
+const SIMD128: Kernels = Kernels { name: "simd128", gemm_i8: pairs::gemm, ..*Kernels::SCALAR };

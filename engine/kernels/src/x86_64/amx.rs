@@ -15,7 +15,6 @@ use core::arch::asm;
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::compiled::attend_i8_for;
 use super::lanes16::{load_f32, load_f32_as_i8, load_i8, load_i16_as_i8, store_f32, transpose};
 use super::{avx512, vnni};
 use crate::Kernels;
@@ -24,14 +23,11 @@ use crate::matrix::{Matrix, MatrixMut};
 use crate::parts::{tail, written, written_array};
 
 pub(super) const TABLE: Kernels =
-    Kernels { name: "AMX", gemm_i8: gemm, linear_i8: Some(linear), attend_i8, ..avx512::TABLE };
+    Kernels { name: "AMX", gemm_i8: gemm, linear_i8: Some(linear), ..avx512::TABLE };
 
 /// The same with f32 products that are rounded once.
 pub(super) const FUSED: Kernels =
-    Kernels { name: "AMX, fused", gemm_i8: gemm, linear_i8: Some(linear), attend_i8, ..avx512::fused::TABLE };
-
-// It takes nothing of a table but what both have.
-attend_i8_for!("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
+    Kernels { name: "AMX, fused", gemm_i8: gemm, linear_i8: Some(linear), ..avx512::fused::TABLE };
 
 /// [`gemm_i8::gemm`](crate::gemm_i8::gemm).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -402,7 +398,6 @@ const MAX_ROWS: usize = 512;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::attention_i8;
     use std::vec::Vec;
 
     /// Tiles in plain Rust.
@@ -455,9 +450,6 @@ pub(super) mod tests {
             // SAFETY: likewise.
             unsafe { linear_with::<Emulated>(x, w, bias, c, scratch) }
         }),
-        attend_i8: |queries, keys, values, scratch, quantised| {
-            attention_i8::attend_with(queries, keys, values, scratch, quantised, &EMULATED);
-        },
         ..avx512::TABLE
     };
 

@@ -5,6 +5,8 @@ crate::x86_64::compiled::compiled_for!(
     name: "AVX-512 VNNI",
     gemm_i8: crate::x86_64::vnni::gemm,
     linear_i8: Some(crate::x86_64::vnni::linear),
+    weights_i8: crate::x86_64::softmax::weights_i8,
+    mean_i8: crate::x86_64::softmax::mean_i8,
     is_fused: false,
     register: crate::x86_64::product::RoundedTwice<core::arch::x86_64::__m512>
 );
@@ -16,6 +18,8 @@ pub(super) mod fused {
         name: "AVX-512 VNNI, fused",
         gemm_i8: crate::x86_64::vnni::gemm,
         linear_i8: Some(crate::x86_64::vnni::linear),
+        weights_i8: crate::x86_64::softmax::weights_i8,
+        mean_i8: crate::x86_64::softmax::mean_i8,
         is_fused: true,
         register: core::arch::x86_64::__m512
     );

@@ -1,12 +1,22 @@
 //! The definition, compiled once more for other instructions.
 
 /// A table `TABLE` whose f32 functions are the definition's, compiled for `$features`, but for the products and attention's weights, which
-/// are `product.rs`'s and `softmax.rs`'s in registers of `$register`, rounded once where `$is_fused`. The int8 product is one of its own.
+/// are `product.rs`'s and `softmax.rs`'s in registers of `$register`, rounded once where `$is_fused`. The int8 products and weights are its own.
 macro_rules! compiled_for {
-    ($features:literal, name: $name:literal, gemm_i8: $gemm_i8:path, linear_i8: $linear_i8:expr, is_fused: $is_fused:literal, register: $register:ty) => {
+    (
+        $features:literal,
+        name: $name:literal,
+        gemm_i8: $gemm_i8:path,
+        linear_i8: $linear_i8:expr,
+        weights_i8: $weights_i8:path,
+        mean_i8: $mean_i8:path,
+        is_fused: $is_fused:literal,
+        register: $register:ty
+    ) => {
         use core::arch::x86_64::{_mm_cvtss_f32, _mm_set_ss, _mm_sqrt_ss};
 
         use crate::attention::{Keys, attend_to_numbers_with, attend_with};
+        use crate::gemm_i8::Int8Weights;
         use crate::matrix::{Matrix, MatrixMut};
         use crate::{Kernels, f16, gemm_i8, lstm, math, norm};
 
@@ -21,7 +31,10 @@ macro_rules! compiled_for {
             attend,
             attend_i8,
             attend_to_numbers,
+            attend_to_numbers_i8,
             weights,
+            weights_i8: $weights_i8,
+            mean_i8: $mean_i8,
             gelu,
             lstm_cell,
             f16_store,
@@ -58,7 +71,17 @@ macro_rules! compiled_for {
             );
         }
 
-        crate::x86_64::compiled::attend_i8_for!($features);
+        #[target_feature(enable = $features)]
+        fn attend_i8(
+            table: &Kernels,
+            queries: &mut MatrixMut<'_>,
+            keys: &Keys<'_, Int8Weights<'_>>,
+            values: Int8Weights<'_>,
+            scratch: &mut [f32],
+            quantised: &mut [i16],
+        ) {
+            crate::attention_i8::attend(table, queries, keys, values, scratch, quantised);
+        }
 
         #[target_feature(enable = $features)]
         fn attend_to_numbers(
@@ -77,6 +100,19 @@ macro_rules! compiled_for {
                 |a, b, c| gemm_f32(a, b, None, c),
                 |x, max| weights(x, max),
             );
+        }
+
+        #[target_feature(enable = $features)]
+        fn attend_to_numbers_i8(
+            table: &Kernels,
+            queries: Matrix<'_>,
+            keys: &Keys<'_, Int8Weights<'_>>,
+            values: &[f32],
+            out: &mut [f32],
+            scratch: &mut [f32],
+            quantised: &mut [i16],
+        ) {
+            crate::attention_i8::attend_to_numbers(table, queries, keys, values, out, scratch, quantised);
         }
 
         #[target_feature(enable = $features)]
@@ -107,20 +143,4 @@ macro_rules! compiled_for {
     };
 }
 
-/// `attend_i8` with the products of the module's `TABLE`, compiled for `$features`.
-macro_rules! attend_i8_for {
-    ($features:literal) => {
-        #[target_feature(enable = $features)]
-        fn attend_i8(
-            queries: &mut crate::matrix::MatrixMut<'_>,
-            keys: &crate::attention::Keys<'_, crate::gemm_i8::Int8Weights<'_>>,
-            values: crate::gemm_i8::Int8Weights<'_>,
-            scratch: &mut [f32],
-            quantised: &mut [i16],
-        ) {
-            crate::attention_i8::attend_with(queries, keys, values, scratch, quantised, &TABLE);
-        }
-    };
-}
-
-pub(super) use {attend_i8_for, compiled_for};
+pub(super) use compiled_for;

@@ -390,8 +390,8 @@ const MAX_GROUPS: usize = 4096;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::Kernels;
     use crate::x86_64::avx2;
-    use crate::{Kernels, attention_i8};
 
     /// The instruction's products from AVX2's, which multiplies 16 bits: exact, like it.
     struct Emulated;
@@ -416,9 +416,6 @@ pub(super) mod tests {
         gemm_i8: |x, w, bias, c| {
             // SAFETY: the table is AVX2's.
             unsafe { emulated_gemm(x, w, bias, c) }
-        },
-        attend_i8: |queries, keys, values, scratch, quantised| {
-            attention_i8::attend_with(queries, keys, values, scratch, quantised, &EMULATED);
         },
         ..avx2::TABLE
     };

@@ -32,6 +32,14 @@ pub(super) fn load_i8(x: &[i8]) -> __m512i {
     unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr()) }
 }
 
+/// The numbers in 16 bits.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn load_i8_as_i16(x: &[i8; 32]) -> __m512i {
+    // SAFETY: the array is as large as the register.
+    _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(x.as_ptr().cast()) })
+}
+
 /// The first 64 numbers in int8, or as many as there are; the other lanes are 0. Each number is an int8 one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

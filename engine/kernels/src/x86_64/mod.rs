@@ -4,6 +4,7 @@ mod amx;
 mod avx2;
 mod avx512;
 mod avxvnni;
+mod by_outputs;
 mod compiled;
 mod fours;
 mod lanes16;

@@ -278,8 +278,10 @@ impl Part<'_> {
         // checked likewise: whole registers where the columns fill all of them, else parts that know their length.
         // The weights are the caller's promise.
         unsafe {
-            let rows: [*const f32; M] =
-                core::array::from_fn(|r| a.row(i + r)[self.first..self.first + self.depth].as_ptr());
+            let mut rows = [core::ptr::null(); M];
+            for (r, row) in rows.iter_mut().enumerate() {
+                *row = a.row(i + r)[self.first..self.first + self.depth].as_ptr();
+            }
             let mut sums = [[R::splat(0.0); N]; M];
             if self.first > 0 {
                 for (r, sums) in sums.iter_mut().enumerate() {
@@ -291,10 +293,13 @@ impl Part<'_> {
             }
             for l in 0..self.depth {
                 let weights = self.weights.add(l * self.stride);
-                let weights: [R; N] = core::array::from_fn(|n| R::load(weights.add(n * R::LANES)));
+                let mut loaded = [R::splat(0.0); N];
+                for (n, loaded) in loaded.iter_mut().enumerate() {
+                    *loaded = R::load(weights.add(n * R::LANES));
+                }
                 for (sums, row) in sums.iter_mut().zip(rows) {
                     let x = R::splat(*row.add(l));
-                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                    for (sum, weights) in sums.iter_mut().zip(loaded) {
                         *sum = x.multiply_add(weights, *sum);
                     }
                 }
@@ -315,15 +320,17 @@ impl Part<'_> {
 /// `N` registers of numbers, the last of them perhaps not full.
 #[inline(always)]
 unsafe fn load_all<R: Register, const N: usize>(x: &[f32], is_whole: bool) -> [R; N] {
-    core::array::from_fn(|n| {
-        // SAFETY: the processor has the instructions, the caller says; the numbers are in the slice.
-        unsafe {
-            match is_whole {
+    // SAFETY: the processor has the instructions, the caller says; the numbers are in the slice.
+    unsafe {
+        let mut registers = [R::splat(0.0); N];
+        for (n, register) in registers.iter_mut().enumerate() {
+            *register = match is_whole {
                 true => R::load(x[n * R::LANES..][..R::LANES].as_ptr()),
                 false => R::load_part(&x[n * R::LANES..]),
-            }
+            };
         }
-    })
+        registers
+    }
 }
 
 /// Numbers of a panel: 64 KiB on the stack.

@@ -1,9 +1,12 @@
 //! Attention's weights in registers: the definition's exponential, two registers at a time, so that one's operations fill the time in
 //! which the other's wait for each other.
 
+use core::arch::x86_64::*;
 use core::array::from_fn;
 
+use super::lanes16::{load_f32, store_f32};
 use super::product::Register;
+use crate::attention_i8::{LEAST_POWER, POWER_OF_TWO};
 use crate::lanes::{LANES, fold};
 use crate::math::{EXP, LEAST_EXPONENT, LN_2_HIGH, LN_2_LOW, ROUNDER};
 
@@ -71,3 +74,78 @@ unsafe fn exps<R: Register, const N: usize>(x: [R; N], max: f32) -> [R; N] {
         from_fn(|i| p[i].add(one).multiply(shifted[i].power_of_two()))
     }
 }
+
+/// [`attention_i8::weights`](crate::attention_i8::weights), with instructions of AVX-512 that round and scale.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn weights_i8(scores: &[f32], max: f32, weights: &mut [i16]) -> f32 {
+    assert_eq!(scores.len(), weights.len());
+    let ((blocks, rest), (places, places_rest)) = (scores.as_chunks::<16>(), weights.as_chunks_mut::<16>());
+    let mut sums = _mm512_setzero_si512();
+    for (block, place) in blocks.iter().zip(places) {
+        let weights = _mm512_cvtps_epi32(unrounded_weights(load_f32(block), max));
+        sums = _mm512_add_epi32(sums, weights);
+        // SAFETY: the array is as large as the register.
+        unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(weights)) };
+    }
+    let mut sum = _mm512_reduce_add_epi32(sums);
+    for (place, weight) in places_rest.iter_mut().zip(whole_weights(rest, max)) {
+        *place = weight as i16;
+        sum += i32::from(*place);
+    }
+    sum as f32
+}
+
+/// [`attention_i8::mean`](crate::attention_i8::mean), likewise.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn mean_i8(scores: &[f32], max: f32, values: &[f32]) -> f32 {
+    assert_eq!(scores.len(), values.len());
+    let ((blocks, rest), (value_blocks, values_rest)) = (scores.as_chunks::<16>(), values.as_chunks::<16>());
+    let (mut sums, mut products) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+    for (block, values) in blocks.iter().zip(value_blocks) {
+        let weights = _mm512_roundscale_ps::<NEAREST>(unrounded_weights(load_f32(block), max));
+        sums = _mm512_add_ps(sums, weights);
+        products = _mm512_add_ps(products, _mm512_mul_ps(weights, load_f32(values)));
+    }
+    let (mut sum, mut product) = (across(sums), across(products));
+    for (weight, value) in whole_weights(rest, max).into_iter().zip(values_rest) {
+        sum += weight;
+        product += weight * value;
+    }
+    product / sum
+}
+
+/// The sum of the lanes, in the definition's order.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn across(register: __m512) -> f32 {
+    let mut lanes = [0.0; LANES];
+    store_f32(&mut lanes, register);
+    fold(lanes, |a, b| a + b)
+}
+
+/// The weights of up to 16 scores.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn whole_weights(scores: &[f32], max: f32) -> [f32; 16] {
+    let mut weights = [0.0; 16];
+    store_f32(&mut weights, _mm512_roundscale_ps::<NEAREST>(unrounded_weights(load_f32(scores), max)));
+    weights
+}
+
+/// The weights of 16 scores before they are rounded.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn unrounded_weights(scores: __m512, max: f32) -> __m512 {
+    let multiply_add = |a, b, c| _mm512_add_ps(_mm512_mul_ps(a, b), c);
+    let log2_e = _mm512_set1_ps(core::f32::consts::LOG2_E);
+    let x = _mm512_mul_ps(_mm512_sub_ps(scores, _mm512_set1_ps(max)), log2_e);
+    let x = _mm512_max_ps(_mm512_set1_ps(LEAST_POWER), x);
+    let n = _mm512_roundscale_ps::<NEAREST>(x);
+    let f = _mm512_sub_ps(x, n);
+    let [c1, c2, c3] = POWER_OF_TWO.map(|c| _mm512_set1_ps(c));
+    let p = multiply_add(f, multiply_add(f, multiply_add(f, c3, c2), c1), _mm512_set1_ps(127.0));
+    _mm512_scalef_ps(p, n)
+}
+
+/// To whole numbers, ties to even.
+const NEAREST: i32 = 0;

@@ -13,8 +13,9 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
+use super::by_outputs;
 use super::lanes16::{
-    load_f32, load_f32_as_i8, load_i8, load_i16, load_i16_as_i8, reduce, store_f32, transpose,
+    load_f32, load_f32_as_i8, load_i8, load_i8_as_i16, load_i16, load_i16_as_i8, reduce, store_f32, transpose,
 };
 use crate::gemm_i8::{Int8Weights, QuantisedRows, quantisation};
 use crate::matrix::{Matrix, MatrixMut};
@@ -28,7 +29,18 @@ pub(super) fn gemm(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]
     if m < MIN_ROWS && groups <= MAX_GROUPS {
         return few_rows(x, w, bias, c);
     }
+    many_rows(x, w, bias, c);
+}
+
+/// On its own, so that its panel is on the stack where it is needed only.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn many_rows(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+    let (m, groups) = (x.scales.len(), w.num_inputs().div_ceil(4));
     let mut panel = [const { MaybeUninit::uninit() }; MAX_GROUPS];
+    if x.stride == w.num_inputs() && by_outputs::pays(m, w) && by_outputs::gemm(x, w, bias, c, &mut panel) {
+        return;
+    }
     if let Some(signal) = Signal::pack(x, w.num_inputs(), &mut panel) {
         return product(&signal, x.scales, w, bias, c);
     }
@@ -58,6 +70,9 @@ pub(super) fn linear(
     let num_groups = inputs.div_ceil(4);
     // SAFETY: any bits are a register's.
     let (_, panel, _) = unsafe { scratch.align_to_mut::<__m512i>() };
+    if by_outputs::pays(m, w) && by_outputs::linear(x, w, bias, c, panel) {
+        return;
+    }
     let max_tiles = (panel.len().min(MAX_LENT_GROUPS) / num_groups.max(1)).min(MAX_TILES);
     if m < MIN_ROWS || max_tiles == 0 {
         return crate::gemm_i8::linear_with(x, c, scratch, crate::gemm_i8::quantise, |x, c| {
@@ -161,15 +176,19 @@ impl<'a> Outputs<'a> {
     fn new(w: Int8Weights<'a>, bias: Option<&[f32]>, begin: usize) -> Self {
         let n = w.num_outputs();
         let output = |j: usize| (begin + j).min(n - 1);
-        let mut rows: [&[i8]; 16] = [&[]; 16];
-        for (j, row) in rows.iter_mut().enumerate() {
-            *row = w.row(output(j));
+        let (mut rows, mut scales, mut biases): ([&[i8]; 16], _, _) = ([&[]; 16], [0.0; 16], [0.0; 16]);
+        for j in 0..16 {
+            rows[j] = w.row(output(j));
+            scales[j] = w.scales()[output(j)];
+            if let Some(bias) = bias {
+                biases[j] = bias[output(j)];
+            }
         }
         Self {
             begin,
             count: (n - begin).min(16),
-            scales: core::array::from_fn(|j| w.scales()[output(j)]),
-            bias: core::array::from_fn(|j| bias.map_or(0.0, |bias| bias[output(j)])),
+            scales,
+            bias: biases,
             offsets: weight_sums(&rows).map(|sum| sum << 7),
             rows,
         }
@@ -288,8 +307,10 @@ impl Packed for Signal<'_> {
 impl Packed for Panel<'_> {
     #[inline(always)]
     fn dots<const T: usize, const NB: usize>(&self, t: usize, w: [&[i8]; NB]) -> [[__m512i; T]; NB] {
-        let tiles: [&[__m512i]; T] =
-            core::array::from_fn(|i| &self.groups[(t + i) * self.num_groups..][..self.num_groups]);
+        let mut tiles: [&[__m512i]; T] = [&[]; T];
+        for (i, tile) in tiles.iter_mut().enumerate() {
+            *tile = &self.groups[(t + i) * self.num_groups..][..self.num_groups];
+        }
         // SAFETY: who calls the products has the instructions.
         unsafe { panel_dots(tiles, w) }
     }
@@ -298,7 +319,10 @@ impl Packed for Panel<'_> {
 /// [`Packed::dots`]: a weight's four inputs go to all lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn panel_dots<const T: usize, const NB: usize>(tiles: [&[__m512i]; T], w: [&[i8]; NB]) -> [[__m512i; T]; NB] {
+pub(super) fn panel_dots<const T: usize, const NB: usize>(
+    tiles: [&[__m512i]; T],
+    w: [&[i8]; NB],
+) -> [[__m512i; T]; NB] {
     let mut sums = [[_mm512_setzero_si512(); T]; NB];
     let whole = w[0].len() / 4;
     let mut fours: [&[[i8; 4]]; NB] = [&[]; NB];
@@ -395,20 +419,47 @@ fn few_rows(x: QuantisedRows<'_>, w: Int8Weights<'_>, bias: Option<&[f32]>, c: &
         let q = &x.data[i * x.stride..][..inputs];
         for begin in (0..n).step_by(16) {
             let end = (begin + 16).min(n);
+            let row = |j: usize| w.row((begin + j).min(n - 1));
             let mut lanes = [_mm512_setzero_si512(); 16];
-            for (j, lanes) in lanes.iter_mut().enumerate() {
-                for (q, w) in q.chunks(32).zip(w.row((begin + j).min(n - 1)).chunks(32)) {
-                    let w = _mm512_cvtepi8_epi16(_mm512_castsi512_si256(load_i8(w)));
-                    *lanes = _mm512_dpwssd_epi32(*lanes, load_i16(q), w);
-                }
+            for (j, lanes) in (0..16).step_by(4).zip(lanes.as_chunks_mut().0) {
+                *lanes = row_dots(q, [row(j), row(j + 1), row(j + 2), row(j + 3)]);
             }
             let sums = _mm512_cvtepi32_ps(reduce(&lanes));
             let scales = _mm512_mul_ps(_mm512_set1_ps(*scale), load_f32(&w.scales()[begin..end]));
-            let start = bias.map_or(_mm512_setzero_ps(), |bias| load_f32(&bias[begin..end]));
+            let start = match bias {
+                Some(bias) => load_f32(&bias[begin..end]),
+                None => _mm512_setzero_ps(),
+            };
             let values = _mm512_add_ps(start, _mm512_mul_ps(sums, scales));
             store_f32(&mut c.row_mut(i)[begin..end], values);
         }
     }
+}
+
+/// A row's inputs times those of `N` outputs, in sixteen parts each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn row_dots<const N: usize>(q: &[i16], w: [&[i8]; N]) -> [__m512i; N] {
+    let (whole, rest) = q.as_chunks::<32>();
+    let mut blocks: [&[[i8; 32]]; N] = [&[]; N];
+    for (blocks, w) in blocks.iter_mut().zip(w) {
+        *blocks = &w.as_chunks().0[..whole.len()];
+    }
+    let mut sums = [_mm512_setzero_si512(); N];
+    for (part, q) in whole.iter().enumerate() {
+        let q = load_i16(q);
+        for (sum, blocks) in sums.iter_mut().zip(blocks) {
+            *sum = _mm512_dpwssd_epi32(*sum, q, load_i8_as_i16(&blocks[part]));
+        }
+    }
+    if !rest.is_empty() {
+        let q = load_i16(rest);
+        for (sum, w) in sums.iter_mut().zip(w) {
+            let w = load_i8_as_i16(&padded(&w[32 * whole.len()..]));
+            *sum = _mm512_dpwssd_epi32(*sum, q, w);
+        }
+    }
+    sums
 }
 
 /// Below this many rows most of a register would be empty.
@@ -424,4 +475,4 @@ const MAX_LENT_GROUPS: usize = 6144;
 const MAX_TILES: usize = 32;
 
 /// Outputs whose sums are in registers at a time, for up to three tiles.
-const NB: usize = 8;
+pub(super) const NB: usize = 8;

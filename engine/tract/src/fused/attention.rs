@@ -7,7 +7,7 @@
 //! y[i] = softmax(scores[h][i]) v[h]
 //! ```
 
-use aesa_kernels::attention::{Gate, Keys, MAX_QUERY_TILE, RelativeBias};
+use aesa_kernels::attention::{Gate, Keys, QUERY_TILE, RelativeBias};
 use aesa_kernels::math::sigmoid;
 use aesa_kernels::{Matrix, MatrixMut};
 use aesa_onnx::{DataType, NodeProto};
@@ -250,7 +250,7 @@ impl Fused for Attention {
             2 * self.heads * num_tokens,
             self.dim * num_keys,
             num_keys * self.dim,
-            MAX_QUERY_TILE * num_keys,
+            QUERY_TILE * num_keys,
         ];
         let mut presents: TVec<TValue> = tvec![];
         let y = engine.with_scratch(parts.iter().sum(), self.qkv.inputs(), |mut memory, quantised| {

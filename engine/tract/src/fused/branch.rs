@@ -4,7 +4,7 @@
 //! logit[i] = bias + sum over h of softmax(q[h][i] k[h]) v[h]
 //! ```
 
-use aesa_kernels::attention::{Keys, MAX_QUERY_TILE};
+use aesa_kernels::attention::{Keys, QUERY_TILE};
 use aesa_kernels::{Matrix, MatrixMut};
 use aesa_onnx::NodeProto;
 use tract_core::internal::*;
@@ -110,7 +110,7 @@ impl Fused for Branch {
             num_tokens * self.heads,
             self.dim * num_keys,
             num_keys,
-            MAX_QUERY_TILE * num_keys,
+            QUERY_TILE * num_keys,
         ];
         let mut presents: TVec<TValue> = tvec![];
         let logits =
