@@ -32,12 +32,13 @@ pub(super) fn load_i8(x: &[i8]) -> __m512i {
     unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr()) }
 }
 
-/// The numbers in 16 bits.
+/// The first 32 numbers in 16 bits, or as many as there are; the other lanes are 0.
 #[inline]
-#[target_feature(enable = "avx512bw")]
-pub(super) fn load_i8_as_i16(x: &[i8; 32]) -> __m512i {
-    // SAFETY: the array is as large as the register.
-    _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(x.as_ptr().cast()) })
+#[target_feature(enable = "avx512bw,avx512vl")]
+pub(super) fn load_i8_as_i16(x: &[i8]) -> __m512i {
+    let mask = first_lanes(x.len(), 32) as __mmask32;
+    // SAFETY: every lane of the mask lies in the slice; the others are not accessed.
+    _mm512_cvtepi8_epi16(unsafe { _mm256_maskz_loadu_epi8(mask, x.as_ptr()) })
 }
 
 /// The first 64 numbers in int8, or as many as there are; the other lanes are 0. Each number is an int8 one.

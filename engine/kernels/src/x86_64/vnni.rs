@@ -455,8 +455,7 @@ fn row_dots<const N: usize>(q: &[i16], w: [&[i8]; N]) -> [__m512i; N] {
     if !rest.is_empty() {
         let q = load_i16(rest);
         for (sum, w) in sums.iter_mut().zip(w) {
-            let w = load_i8_as_i16(&padded(&w[32 * whole.len()..]));
-            *sum = _mm512_dpwssd_epi32(*sum, q, w);
+            *sum = _mm512_dpwssd_epi32(*sum, q, load_i8_as_i16(&w[32 * whole.len()..]));
         }
     }
     sums
