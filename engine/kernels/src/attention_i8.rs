@@ -6,10 +6,10 @@
 //! out[i][d]    = vs[d] * (sum over j of weight[i][j] * v8[j][d])  /  sum over j of weight[i][j]
 //! ```
 //! A query has a scale of its own, and so has a key; a dimension of the values has one for all keys. The sums of int8 are exact; a weight that
-//! is rounded to 0 is missing in the sum of weights, too. Where a value is one number it stays in f32.
+//! is rounded to 0 is missing in the sum of weights, too. Where a value is one number it stays in f32, and weights are not rounded.
 //!
-//! The exponential is one that such weights are no better without: `n = round(x)`, `f = x - n` of `x = (score - max) / ln 2`, -15 at least, and
-//! `127 e^(score - max) = 2^n (127 + f (c1 + f (c2 + f c3)))`, which is off by 0.02 at most. That of the largest score is 127.
+//! The exponential is one that is good enough for that: `n = round(x)`, `f = x - n` of `x = (score - max) / ln 2`, -120 at least, and
+//! `127 e^(score - max) = 2^n (127 + f (c1 + f (c2 + f c3)))`, which is off by 1.1e-4 of it at most. That of the largest score is 127.
 
 use core::hint::black_box;
 
@@ -112,22 +112,22 @@ pub fn weights(scores: &[f32], max: f32, weights: &mut [i16]) -> f32 {
     for (block, place) in blocks.iter().zip(places) {
         let mut shifted = [0.0; LANES];
         for ((lane, shifted), s) in lanes.iter_mut().zip(&mut shifted).zip(block) {
-            *shifted = shifted_weight(*s, max);
+            *shifted = weight(*s, max) + ROUNDER;
             *lane += *shifted - ROUNDER;
         }
         place.iter_mut().zip(&shifted).for_each(|(place, shifted)| *place = low_bits(*shifted));
     }
     let mut sum = lanes::fold(black_box(lanes), |a, b| a + b);
     for (s, place) in rest.iter().zip(places_rest) {
-        let shifted = shifted_weight(*s, max);
+        let shifted = weight(*s, max) + ROUNDER;
         *place = low_bits(shifted);
         sum += shifted - ROUNDER;
     }
     sum
 }
 
-/// The mean of `values`, weighed by the [`weights`] of keys with these scores, of which the largest is `max`; products are summed as in
-/// [`lanes::dot`].
+/// The mean of `values`, weighed by what the [`weights`] of keys with these scores, of which the largest is `max`, are before they are
+/// rounded; sums are taken as in [`lanes::dot`].
 ///
 /// # Panics
 /// If the lengths differ.
@@ -139,23 +139,23 @@ pub fn mean(scores: &[f32], max: f32, values: &[f32]) -> f32 {
     let (mut sums, mut products) = ([0.0; LANES], [0.0; LANES]);
     for (block, values) in blocks.iter().zip(value_blocks) {
         for (((sum, product), s), v) in sums.iter_mut().zip(&mut products).zip(block).zip(values) {
-            let weight = shifted_weight(*s, max) - ROUNDER;
+            let weight = weight(*s, max);
             *sum += weight;
             *product += weight * v;
         }
     }
     let [mut sum, mut product] = [sums, products].map(|lanes| lanes::fold(black_box(lanes), |a, b| a + b));
     for (s, v) in rest.iter().zip(values_rest) {
-        let weight = shifted_weight(*s, max) - ROUNDER;
+        let weight = weight(*s, max);
         sum += weight;
         product += weight * v;
     }
     product / sum
 }
 
-/// A weight and [`ROUNDER`].
+/// A weight, not rounded.
 #[inline(always)]
-fn shifted_weight(score: f32, max: f32) -> f32 {
+fn weight(score: f32, max: f32) -> f32 {
     let x = (score - max) * core::f32::consts::LOG2_E;
     let x = if x < LEAST_POWER { LEAST_POWER } else { x };
     let shifted = x + ROUNDER;
@@ -163,7 +163,7 @@ fn shifted_weight(score: f32, max: f32) -> f32 {
     let [c1, c2, c3] = POWER_OF_TWO;
     let p = 127.0 + f * (c1 + f * (c2 + f * c3));
     // The low bits of `shifted` hold n, which is added to the exponent.
-    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23)) + ROUNDER
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
 /// The whole number, 0 to 127, of its sum with [`ROUNDER`].
@@ -172,8 +172,8 @@ fn low_bits(shifted: f32) -> i16 {
     shifted.to_bits() as i16
 }
 
-/// Of two: 127 times it is rounded to 0 long before.
-pub(crate) const LEAST_POWER: f32 = -15.0;
+/// Of two, the least that a weight takes.
+pub(crate) const LEAST_POWER: f32 = -120.0;
 
 /// `c1` to `c3`: the polynomial whose error, relative to `2^f` for `f` from -1/2 to 1/2, is the least, 1.0e-4.
 pub(crate) const POWER_OF_TWO: [f32; 3] = [88.046_93, 30.760_792, 6.986_134_5];
@@ -256,6 +256,12 @@ mod tests {
             for (s, w) in scores.iter().zip(&found) {
                 let exact = 127.0 * f64::from(s - max).exp();
                 assert!((f64::from(*w) - exact).abs() < 0.52, "{s} {max}: {w} {exact}");
+                // Of two scores, the mean of 0 and 1 is the second's share.
+                let share = f64::from(mean(&[max, *s], max, &[0.0, 1.0]));
+                assert!(
+                    (share / (exact / (127.0 + exact)) - 1.0).abs() < 1.5e-4 || exact < 1e-30,
+                    "{s} {max}: {share}"
+                );
             }
         }
     }

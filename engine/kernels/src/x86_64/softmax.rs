@@ -82,15 +82,19 @@ pub(super) fn weights_i8(scores: &[f32], max: f32, weights: &mut [i16]) -> f32 {
     let ((blocks, rest), (places, places_rest)) = (scores.as_chunks::<16>(), weights.as_chunks_mut::<16>());
     let mut sums = _mm512_setzero_si512();
     for (block, place) in blocks.iter().zip(places) {
-        let weights = _mm512_cvtps_epi32(unrounded_weights(load_f32(block), max));
+        let weights = _mm512_cvtps_epi32(weights_of(load_f32(block), max));
         sums = _mm512_add_epi32(sums, weights);
         // SAFETY: the array is as large as the register.
         unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(weights)) };
     }
     let mut sum = _mm512_reduce_add_epi32(sums);
-    for (place, weight) in places_rest.iter_mut().zip(whole_weights(rest, max)) {
-        *place = weight as i16;
-        sum += i32::from(*place);
+    let weights = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(weights_of(load_f32(rest), max)));
+    let mut lanes = [0; 16];
+    // SAFETY: the array is as large as the register.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), weights) };
+    for (place, weight) in places_rest.iter_mut().zip(lanes) {
+        *place = weight;
+        sum += i32::from(weight);
     }
     sum as f32
 }
@@ -102,12 +106,14 @@ pub(super) fn mean_i8(scores: &[f32], max: f32, values: &[f32]) -> f32 {
     let ((blocks, rest), (value_blocks, values_rest)) = (scores.as_chunks::<16>(), values.as_chunks::<16>());
     let (mut sums, mut products) = (_mm512_setzero_ps(), _mm512_setzero_ps());
     for (block, values) in blocks.iter().zip(value_blocks) {
-        let weights = _mm512_roundscale_ps::<NEAREST>(unrounded_weights(load_f32(block), max));
+        let weights = weights_of(load_f32(block), max);
         sums = _mm512_add_ps(sums, weights);
         products = _mm512_add_ps(products, _mm512_mul_ps(weights, load_f32(values)));
     }
     let (mut sum, mut product) = (across(sums), across(products));
-    for (weight, value) in whole_weights(rest, max).into_iter().zip(values_rest) {
+    let mut weights = [0.0; LANES];
+    store_f32(&mut weights, weights_of(load_f32(rest), max));
+    for (weight, value) in weights.into_iter().zip(values_rest) {
         sum += weight;
         product += weight * value;
     }
@@ -123,19 +129,10 @@ fn across(register: __m512) -> f32 {
     fold(lanes, |a, b| a + b)
 }
 
-/// The weights of up to 16 scores.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn whole_weights(scores: &[f32], max: f32) -> [f32; 16] {
-    let mut weights = [0.0; 16];
-    store_f32(&mut weights, _mm512_roundscale_ps::<NEAREST>(unrounded_weights(load_f32(scores), max)));
-    weights
-}
-
 /// The weights of 16 scores before they are rounded.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn unrounded_weights(scores: __m512, max: f32) -> __m512 {
+fn weights_of(scores: __m512, max: f32) -> __m512 {
     let multiply_add = |a, b, c| _mm512_add_ps(_mm512_mul_ps(a, b), c);
     let log2_e = _mm512_set1_ps(core::f32::consts::LOG2_E);
     let x = _mm512_mul_ps(_mm512_sub_ps(scores, _mm512_set1_ps(max)), log2_e);
