@@ -41,6 +41,7 @@ pub(crate) fn zip_and_max(x: &mut [f32], y: &[f32], f: impl Fn(f32, f32) -> f32)
     let ((blocks, rest), (y_blocks, y_rest)) = (x.as_chunks_mut::<LANES>(), y.as_chunks::<LANES>());
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for (block, others) in blocks.iter_mut().zip(y_blocks) {
+        // All before any is stored: else the compiler takes them one by one.
         let values: [f32; LANES] = core::array::from_fn(|i| f(block[i], others[i]));
         *block = values;
         lanes.iter_mut().zip(&values).for_each(|(lane, v)| *lane = larger(*lane, *v));
@@ -135,6 +136,11 @@ mod tests {
             let mut doubled = x.clone();
             assert_eq!(map_and_sum(&mut doubled, |v| 2.0 * v), 2.0 * sum(&x), "{n}");
             assert!(doubled.iter().zip(&x).all(|(d, x)| *d == 2.0 * x), "{n}");
+            let (mut halved, mut less) = (x.clone(), x.clone());
+            assert_eq!(map_and_max(&mut halved, |v| 0.5 * v), max(&halved), "{n}");
+            assert!(halved.iter().zip(&x).all(|(h, x)| *h == 0.5 * x), "{n}");
+            assert_eq!(zip_and_max(&mut less, &y, |v, y| v - y), max(&less), "{n}");
+            assert!(less.iter().zip(x.iter().zip(&y)).all(|(l, (x, y))| *l == x - y), "{n}");
             assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max), "{n}");
             assert_eq!(max_abs(&x), x.iter().map(|v| v.abs()).fold(0.0, f32::max), "{n}");
         }

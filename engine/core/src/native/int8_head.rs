@@ -25,8 +25,8 @@ impl<'a> Int8Head<'a> {
         let num_keys = keys.len() / head_dim;
         let [key_scales, value_scales] = [num_keys, head_dim].map(|count| take(&mut memory, count));
         let (key_data, value_data) = bytemuck::cast_slice_mut(memory).split_at_mut(keys.len());
-        quantise_rows(kernels, keys.chunks_exact(head_dim), &mut row[..head_dim], key_data, key_scales);
-        quantise_rows(kernels, values.chunks_exact(num_keys), &mut row[..num_keys], value_data, value_scales);
+        quantise_rows(kernels, keys, &mut row[..head_dim], key_data, key_scales);
+        quantise_rows(kernels, values, &mut row[..num_keys], value_data, value_scales);
     }
 
     /// What [`quantise`](Self::quantise) left in `memory`.
@@ -73,14 +73,10 @@ pub(crate) fn int8_keys_len(num_keys: usize, head_dim: usize) -> usize {
 }
 
 /// `data` and `scales` become the rows of `exact`, as long as `row` each.
-fn quantise_rows<'e>(
-    kernels: &Kernels,
-    exact: impl Iterator<Item = &'e [f32]>,
-    row: &mut [i16],
-    data: &mut [i8],
-    scales: &mut [f32],
-) {
-    for ((exact, data), scale) in exact.zip(data.chunks_exact_mut(row.len())).zip(scales) {
+fn quantise_rows(kernels: &Kernels, exact: &[f32], row: &mut [i16], data: &mut [i8], scales: &mut [f32]) {
+    let inputs = row.len();
+    let rows = exact.chunks_exact(inputs).zip(data.chunks_exact_mut(inputs));
+    for ((exact, data), scale) in rows.zip(scales) {
         *scale = quantise_row(kernels, exact, row, data);
     }
 }
