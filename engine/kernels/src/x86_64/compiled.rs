@@ -9,8 +9,20 @@ macro_rules! f32_products_for {
 
         #[target_feature(enable = $features)]
         fn gemm_f32(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
+            // SAFETY: the features are those of this function, too.
+            unsafe { crate::x86_64::product::with_panel(gemm_f32_in, a, b, bias, c) }
+        }
+
+        #[target_feature(enable = $features)]
+        fn gemm_f32_in(
+            panel: &mut [core::mem::MaybeUninit<f32>],
+            a: Matrix<'_>,
+            b: Matrix<'_>,
+            bias: Option<&[f32]>,
+            c: &mut MatrixMut<'_>,
+        ) {
             // SAFETY: the features are the register's.
-            unsafe { crate::x86_64::product::gemm::<$register>(a, b, bias, c) }
+            unsafe { crate::x86_64::product::gemm::<$register>(panel, a, b, bias, c) }
         }
 
         #[target_feature(enable = $features)]

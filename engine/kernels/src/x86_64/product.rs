@@ -120,15 +120,57 @@ impl<R: Register> Register for RoundedTwice<R> {
     }
 }
 
+/// What a table makes of [`gemm`]: the panel's memory, then `a`, `b`, `bias` and `c`.
+pub(super) type Gemm =
+    unsafe fn(&mut [MaybeUninit<f32>], Matrix<'_>, Matrix<'_>, Option<&[f32]>, &mut MatrixMut<'_>);
+
+/// Calls `gemm` with as large a panel on the stack as pays for these rows.
+///
+/// # Safety
+/// That of `gemm`.
+#[inline]
+pub(super) unsafe fn with_panel(
+    gemm: Gemm,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (a.num_rows(), a.num_cols()) {
+            (..MIN_PACKED_ROWS, _) => with_panel_of::<4096>(gemm, a, b, bias, c),
+            (_, MANY_INPUTS..) if cfg!(feature = "std") => with_panel_of::<49152>(gemm, a, b, bias, c),
+            _ => with_panel_of::<16384>(gemm, a, b, bias, c),
+        }
+    }
+}
+
+/// # Safety
+/// That of `gemm`.
+#[inline(never)] // The larger panel costs its time only where it is used: each of its pages is touched.
+unsafe fn with_panel_of<const LEN: usize>(
+    gemm: Gemm,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    bias: Option<&[f32]>,
+    c: &mut MatrixMut<'_>,
+) {
+    let mut panel = Panel([const { MaybeUninit::uninit() }; LEN]);
+    // SAFETY: the caller's promise.
+    unsafe { gemm(&mut panel.0, a, b, bias, c) }
+}
+
 /// `c = a b + bias`, as [`gemm_f32::gemm`](crate::gemm_f32::gemm) but for the rounding that the register's `multiply_add` has.
 ///
 /// # Panics
-/// If the sizes do not fit together.
+/// If the sizes do not fit together, or the panel holds less than four registers.
 ///
 /// # Safety
 /// The processor has the register's instructions.
 #[inline(always)]
 pub(super) unsafe fn gemm<R: Register>(
+    panel: &mut [MaybeUninit<f32>],
     a: Matrix<'_>,
     b: Matrix<'_>,
     bias: Option<&[f32]>,
@@ -136,17 +178,16 @@ pub(super) unsafe fn gemm<R: Register>(
 ) {
     check_sizes(a, b, bias, c);
     let n = b.num_cols();
-    let mut panel = [const { MaybeUninit::uninit() }; MAX_PANEL];
     let most = R::NUM_SUMS / 6 * R::LANES;
     for begin in (0..n).step_by(most) {
         let columns = Columns { a, b, bias, begin, end: n.min(begin + most) };
         // SAFETY: the caller's promise.
         unsafe {
             match (columns.end - begin).div_ceil(R::LANES) {
-                1 => columns.product::<R, 1>(&mut panel, c),
-                2 => columns.product::<R, 2>(&mut panel, c),
-                3 => columns.product::<R, 3>(&mut panel, c),
-                _ => columns.product::<R, 4>(&mut panel, c),
+                1 => columns.product::<R, 1>(panel, c),
+                2 => columns.product::<R, 2>(panel, c),
+                3 => columns.product::<R, 3>(panel, c),
+                _ => columns.product::<R, 4>(panel, c),
             }
         }
     }
@@ -166,13 +207,13 @@ impl Columns<'_> {
     #[inline(always)]
     unsafe fn product<R: Register, const N: usize>(
         &self,
-        panel: &mut [MaybeUninit<f32>; MAX_PANEL],
+        panel: &mut [MaybeUninit<f32>],
         c: &mut MatrixMut<'_>,
     ) {
         let (inputs, is_whole) = (self.a.num_cols(), (self.end - self.begin) == N * R::LANES);
         let is_packed = self.a.num_rows() >= MIN_PACKED_ROWS || !is_whole;
         let max_depth = match (is_packed, self.a.num_rows()) {
-            (true, _) => MAX_PANEL / (4 * R::LANES),
+            (true, _) => panel.len() / (N * R::LANES),
             // Read again for the next rows, from the first cache.
             (false, MANY_ROWS..) => NEAR_DEPTH,
             (false, _) => usize::MAX,
@@ -196,13 +237,7 @@ impl Columns<'_> {
 
     /// The columns of `depth` inputs from `first` on, one row after another, filled up with zeros to `width`.
     #[inline(always)]
-    fn pack(
-        &self,
-        first: usize,
-        depth: usize,
-        width: usize,
-        panel: &mut [MaybeUninit<f32>; MAX_PANEL],
-    ) -> *const f32 {
+    fn pack(&self, first: usize, depth: usize, width: usize, panel: &mut [MaybeUninit<f32>]) -> *const f32 {
         let panel = &mut panel[..depth * width];
         for (l, place) in panel.chunks_exact_mut(width).enumerate() {
             let row = &self.b.row(first + l)[self.begin..self.end];
@@ -333,8 +368,14 @@ unsafe fn load_all<R: Register, const N: usize>(x: &[f32], is_whole: bool) -> [R
     }
 }
 
-/// Numbers of a panel: 64 KiB on the stack.
-const MAX_PANEL: usize = 16384;
+/// Begins with a line of the first cache, so that no register is loaded from two.
+#[repr(align(64))]
+struct Panel<const LEN: usize>([MaybeUninit<f32>; LEN]);
+
+/// From this many inputs on a panel has 192 KiB, 768 inputs of 64 columns, where there is a system that gives so large a stack:
+/// between panels every tile of sums is stored and loaded again, for which it waits. Other panels have 64 KiB, those of few
+/// rows, which take one only for columns that do not fill a register, 16 KiB.
+const MANY_INPUTS: usize = 513;
 
 /// From this many rows on, a copy of the weights where they lie together is repaid.
 const MIN_PACKED_ROWS: usize = 64;
