@@ -1,5 +1,5 @@
-//! Random changes of training clips: level, filter, shifted spectrum, blanked spans. Each is off unless the config asks
-//! for it, and the clips of one family, which differ in their degradation alone, are changed alike.
+//! Random changes of training clips: another clip mixed in, level, filter, shifted spectrum, blanked spans. Each is off
+//! unless the config asks for it, and the clips of one family, which differ in their degradation alone, are changed alike.
 
 use aesa::fbank::{NORM_MEAN, NORM_STD, NUM_MEL_BINS};
 use rand::RngExt;
@@ -12,6 +12,8 @@ use crate::padding;
 /// How much clips change at random; 0 is off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augment {
+    /// Share of clips that another one is mixed into; what is heard then has no label but a teacher's.
+    pub mix_share: f64,
     /// Longest span of frames blanked.
     pub time_mask: usize,
     /// Widest band of mel bins blanked.
@@ -28,19 +30,28 @@ impl Augment {
     /// What a config asks for.
     pub fn of(config: &TrainConfig) -> Self {
         let &TrainConfig { time_mask, mel_mask, gain_db, filter_db, mel_shift, .. } = config;
-        Self { time_mask, mel_mask, gain_db, filter_db, mel_shift }
+        let mix_share = config.distill.as_ref().map_or(0.0, |distill| distill.mix_share);
+        Self { mix_share, time_mask, mel_mask, gain_db, filter_db, mel_shift }
     }
 
     /// Whether clips stay as they are.
     pub fn is_off(&self) -> bool {
-        let &Self { time_mask, mel_mask, gain_db, filter_db, mel_shift } = self;
-        time_mask == 0 && mel_mask == 0 && gain_db <= 0.0 && filter_db <= 0.0 && mel_shift == 0
+        let &Self { mix_share, time_mask, mel_mask, gain_db, filter_db, mel_shift } = self;
+        mix_share <= 0.0
+            && time_mask == 0
+            && mel_mask == 0
+            && gain_db <= 0.0
+            && filter_db <= 0.0
+            && mel_shift == 0
     }
 
     /// Changes features `[F, 128]` of several lengths; shorter ones end with zeros: `[B, F, 128]`. Where `kin(n)`, clip n
     /// is of the family of the one before it.
     pub fn apply(&self, mut parts: Vec<Tensor>, kin: impl Fn(usize) -> bool, rng: &mut Pcg64) -> Tensor {
-        let &Self { time_mask, mel_mask, gain_db, filter_db, mel_shift } = self;
+        let &Self { mix_share, time_mask, mel_mask, gain_db, filter_db, mel_shift } = self;
+        if mix_share > 0.0 {
+            mix(&mut parts, mix_share, &kin, rng);
+        }
         if mel_shift > 0 {
             shift_bins(&mut parts, mel_shift as i64, &kin, rng);
         }
@@ -53,6 +64,29 @@ impl Augment {
         features
     }
 }
+
+/// Mixes into a share of the clips another of the batch, up to [`MIX_DB`] louder or softer than it is, as long as both last: a mel
+/// bin's power becomes the sum of both. Where `kin(n)`, clip n gets what the one before it got.
+fn mix(parts: &mut [Tensor], share: f64, kin: impl Fn(usize) -> bool, rng: &mut Pcg64) {
+    let originals: Vec<Tensor> = parts.iter().map(|part| part.to_kind(Kind::Float)).collect();
+    let mut other = None;
+    for (n, part) in parts.iter_mut().enumerate() {
+        if !kin(n) {
+            let draw =
+                |rng: &mut Pcg64| (rng.random_range(0..originals.len()), rng.random_range(-MIX_DB..=MIX_DB));
+            other = rng.random_bool(share).then(|| draw(rng));
+        }
+        let Some((other, gain_db)) = other.filter(|(other, _)| *other != n) else { continue };
+        let (own, theirs) = (&originals[n], &originals[other]); // (F, 128), each its own F
+        let frames = own.size()[0].min(theirs.size()[0]);
+        let theirs = theirs.narrow(0, 0, frames) + gain_db * UNITS_PER_DB;
+        let sum = (own.narrow(0, 0, frames) * LOG_POWER).logaddexp(&(theirs * LOG_POWER)) / LOG_POWER;
+        *part = Tensor::cat(&[sum, own.narrow(0, frames, own.size()[0] - frames)], 0);
+    }
+}
+
+/// How much louder or softer than it is a clip is mixed into another.
+const MIX_DB: f64 = 15.0;
 
 /// Moves each clip's spectrum by up to `furthest` mel bins; the outermost bin fills the gap. Where `kin(n)`, clip n moves
 /// as the one before it.
@@ -105,8 +139,11 @@ fn change_level(
 /// Where a random filter's curve may bend: evenly over the mel bins, the outermost two included.
 const FILTER_KNOTS: usize = 5;
 
-/// Normalised features per dB: they are natural logarithms of power over twice [`NORM_STD`].
-const UNITS_PER_DB: f64 = core::f64::consts::LN_10 / 10.0 / (2.0 * NORM_STD as f64);
+/// Natural logarithms of power per unit of normalised features.
+const LOG_POWER: f64 = 2.0 * NORM_STD as f64;
+
+/// Normalised features per dB.
+const UNITS_PER_DB: f64 = core::f64::consts::LN_10 / 10.0 / LOG_POWER;
 
 /// Sets one random span of `dim`, 0 to `longest` wide, to 0 (the features' mean) in each clip.
 fn blank(features: &Tensor, dim: i64, longest: usize, rng: &mut Pcg64) {
@@ -128,6 +165,43 @@ mod tests {
     use tch::Device;
 
     use super::*;
+
+    #[test]
+    fn clips_are_mixed_as_powers_add_and_kin_alike() {
+        let mut rng = Pcg64::seed_from_u64(4);
+        // Steady tones of other pitch, so that phases do not matter; the second is shorter.
+        let tone = |hz: f32, len: usize| -> Vec<f32> {
+            (0..len).map(|n| 0.1 * (core::f32::consts::TAU * hz * n as f32 / 16_000.0).sin()).collect()
+        };
+        let fbank = |w: &[f32]| Tensor::from_slice(&aesa::fbank::normalised_fbank(w)).view([-1, 128]);
+        let (low, high) = (tone(500.0, 4800), tone(3000.0, 3200));
+        let originals = [fbank(&low), fbank(&high)];
+        let mut parts = originals.each_ref().map(Tensor::shallow_clone);
+        while parts[0] == originals[0] {
+            mix(&mut parts, 1.0, |_| false, &mut rng);
+        }
+        let short = originals[1].size()[0];
+        let tail = |x: &Tensor| x.narrow(0, short, x.size()[0] - short);
+        assert_eq!(tail(&parts[0]), tail(&originals[0]));
+        // In the other's bins the change of level is what there is to hear; the front end then makes the same of the sum.
+        let loudest = originals[1].get(0).argmax(0, false).int64_value(&[]);
+        let gain = parts[0].double_value(&[0, loudest]) - originals[1].double_value(&[0, loudest]);
+        let factor = 10f64.powf(gain / UNITS_PER_DB / 20.0) as f32;
+        assert!(gain.abs() <= MIX_DB * UNITS_PER_DB + 1e-3 && gain != 0.0, "{gain}");
+        let sum: Vec<f32> = low.iter().zip(&high).map(|(a, b)| a + factor * b).collect();
+        let difference = (fbank(&sum) - parts[0].narrow(0, 0, short)).abs();
+        assert!(difference.mean(Kind::Float).double_value(&[]) < 0.02, "{difference}");
+
+        let mut kin = [0, 0, 1].map(|n: usize| originals[n].shallow_clone());
+        while kin[0] == originals[0] {
+            mix(&mut kin, 1.0, |n| n == 1, &mut rng);
+        }
+        // The second is left alone where it is what the first drew.
+        assert!(kin[0] == kin[1] || kin[1] == originals[0]);
+        let mut untouched = originals.each_ref().map(Tensor::shallow_clone);
+        mix(&mut untouched, 0.0, |_| false, &mut rng);
+        assert_eq!(untouched, originals);
+    }
 
     #[test]
     fn shifted_bins_keep_their_order_and_kin_moves_alike() {

@@ -453,7 +453,7 @@ const MAX_THREADS: usize = 1024;
 
 /// Keys that came later than the hash of a run, each by its table and with its default; `[chunks]` came later as a whole.
 /// A new key has to be added here.
-const LATER_KEYS: [(&str, &str); 8] = [
+const LATER_KEYS: [(&str, &str); 10] = [
     ("", "device = \"cpu\""),
     ("", "precision = \"float32\""),
     ("", "schedule_epochs = 0"),
@@ -462,6 +462,8 @@ const LATER_KEYS: [(&str, &str); 8] = [
     ("", "average_decay = 0.0"),
     ("", "filter_db = 0.0"),
     ("[triplet]", "shared = false"),
+    ("[distill]", "from_teacher = false"),
+    ("[distill]", "mix_share = 0.0"),
 ];
 
 /// Sets one `a.b.c=value`; the value is TOML, or else taken as a string.

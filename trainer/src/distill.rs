@@ -47,6 +47,12 @@ pub struct DistillConfig {
     /// Pairs of blocks that are compared, `[student, teacher]`, counted from 1. None spreads the student's blocks evenly
     /// over the teacher's, the last one beside the last.
     pub layers: Vec<[usize; 2]>,
+    /// Whether the student begins with the teacher's parameters wherever one of the same name has the same shape, as in
+    /// heads of the same sizes; the others begin at random.
+    pub from_teacher: bool,
+    /// Share of the training crops that another of the batch is mixed into, at its level or up to 15 dB above or below; the teacher
+    /// scores what comes out. 0 mixes none.
+    pub mix_share: f64,
     /// Share of the files of `distill --audio` that validate, at least one; which, depends on their names alone.
     pub validation_share: f64,
 }
@@ -68,6 +74,8 @@ impl Default for DistillConfig {
             hidden_weight: 1.0,
             hidden_loss: HiddenLoss::L1Cosine,
             layers: Vec::new(),
+            from_teacher: false,
+            mix_share: 0.0,
             validation_share: 0.05,
         }
     }
@@ -122,6 +130,12 @@ impl Teacher {
         clips.iter_mut().zip(scores).for_each(|(clip, scores)| clip.targets = scores);
     }
 
+    /// Lets a student begin with its parameters where names and shapes agree, if the config asks for it; how many.
+    pub fn give(&self, config: &TrainConfig, student: &mut AesaNet) -> Option<usize> {
+        let asked = config.distill.as_ref().is_some_and(|distill| distill.from_teacher);
+        asked.then(|| weights::load_alike(&mut student.store, &self.net.store))
+    }
+
     /// The file of its weights.
     pub fn weights_path(&self) -> &Path {
         &self.weights
@@ -170,6 +184,11 @@ fn check(
     );
     ensure!(!config.freeze_encoder, "a student's encoder has to learn: set freeze_encoder = false");
     ensure!(distill.hidden_weight >= 0.0, "distill.hidden_weight must not be negative");
+    ensure!(
+        (0.0..=1.0).contains(&distill.mix_share),
+        "distill.mix_share is {}, expected 0 to 1",
+        distill.mix_share
+    );
     ensure!(
         distill.validation_share > 0.0 && distill.validation_share < 1.0,
         "distill.validation_share must lie between 0 and 1"

@@ -77,6 +77,9 @@ pub fn train(config: &TrainConfig, listing: Listing, options: Options<'_>, out: 
     run.write_config(&config)?;
     let scale = TargetScale::of(&clips.iter().map(|c| c.targets).collect::<Vec<_>>());
     let mut net = build(device, &config, &scale, start)?;
+    if let Some(count) = teacher.as_ref().and_then(|teacher| teacher.give(&config, &mut net)) {
+        eprintln!("begins with {count} of the teacher's parameters");
+    }
     let heard = heard(&config, &clips, &validation, options.cache.is_some())?;
     let mut info = RunInfo {
         target_scale: scale,

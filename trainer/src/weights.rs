@@ -142,6 +142,19 @@ pub fn load(store: &mut VarStore, tensors: &NamedTensors, prefix: &str) -> Resul
     Ok(())
 }
 
+/// Copies those parameters of another network that have the same name and shape; how many numbers.
+pub fn load_alike(store: &mut VarStore, other: &VarStore) -> usize {
+    let mut count = 0;
+    let others = other.variables();
+    for (name, mut parameter) in store.variables() {
+        if let Some(tensor) = others.get(&name).filter(|tensor| tensor.size() == parameter.size()) {
+            tch::no_grad(|| parameter.copy_(tensor));
+            count += parameter.numel();
+        }
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +170,18 @@ mod tests {
         _ = tch::no_grad(|| w.fill_(7.0));
         load(&mut store, &read(&path).unwrap(), "").unwrap();
         assert!(w.equal(&before["head.w"]));
+    }
+
+    #[test]
+    fn what_is_alike_is_copied_and_the_rest_stays() {
+        let [mut own, other] = [Device::Cpu, Device::Cpu].map(VarStore::new);
+        let root = other.root();
+        let (same, _wider, _theirs) =
+            (root.randn_standard("same", &[3, 2]), root.ones("shape", &[4]), root.ones("theirs", &[2]));
+        let (copied, shape) = (own.root().zeros("same", &[3, 2]), own.root().zeros("shape", &[3]));
+        assert_eq!(load_alike(&mut own, &other), 6);
+        assert_eq!(copied, same);
+        assert_eq!(shape.abs().sum(Kind::Float).double_value(&[]), 0.0);
     }
 
     #[test]

@@ -33,6 +33,8 @@ as its target, and the teacher's score of each token as that token's (frame_weig
   hidden_weight      weight of the loss on hidden states (1.0; 0 learns from the scores alone)
   hidden_loss        \"l1-cosine\" (mean absolute difference, and one minus the cosine) or \"mse\"
   layers             pairs of blocks, [[student, teacher], ...], from 1; by default evenly spread, the last at the last
+  from_teacher       begins with the teacher's parameters where names and shapes agree (false)
+  mix_share          share of the training crops that another one is mixed into, -15 to 15 dB (0)
   validation_share   share of the files of --audio that validate (0.05; at least one file)")]
 pub(crate) struct Arguments {
     /// The model to learn from: a run folder, or an exported model.onnx (f32) with its run's config.toml beside it

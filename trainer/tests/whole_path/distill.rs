@@ -118,14 +118,39 @@ fn an_exported_model_teaches_as_its_run_does() {
 }
 
 #[test]
+fn a_student_of_its_teachers_sizes_can_begin_as_its_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (teacher, config, audio) = (prepare(folder.path(), &ONE_EPOCH), path("config.toml"), path("audio"));
+    let distill = |out: &str, from_teacher: bool| {
+        let start = ["distill", "--teacher", &teacher, "--config", &config, "--audio", &audio, "--out", out];
+        let key = format!("distill.from_teacher={from_teacher}");
+        let still = ["--set", "learning_rate=1e-9", "--set", "encoder_learning_rate=1e-9", "--set", &key];
+        let output = trainer(&[&start[..], &ONE_EPOCH, &still].concat());
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{printed}");
+        (validation_mse(Path::new(out))[0], printed)
+    };
+    let (mse, printed) = distill(&path("as-teacher"), true);
+    let run = read_json(&folder.path().join("as-teacher/run.json"));
+    let count = run["num_parameters"][1].as_u64().unwrap();
+    assert!(printed.contains(&format!("begins with {count} of the teacher's parameters")), "{printed}");
+    assert!(mse < 1e-6, "{mse}");
+    let (mse, printed) = distill(&path("fresh"), false);
+    assert!(mse > 0.1 && !printed.contains("begins with"), "{mse} {printed}");
+}
+
+#[test]
 fn an_interrupted_student_goes_on_to_the_same_weights() {
     const EPOCHS: usize = 16;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (teacher, config, corpus) = (prepare(folder.path(), &ONE_EPOCH), path("student.toml"), path("."));
     let epochs = format!("epochs={EPOCHS}");
+    let changed = ["--set", "distill.from_teacher=true", "--set", "distill.mix_share=0.5"];
     let start =
         ["distill", "--teacher", &teacher, "--config", &config, "--corpus", &corpus, "--set", &epochs];
+    let start = [&start[..], &changed].concat();
     let (whole, killed) = (path("whole"), path("killed"));
     succeed(&[&start[..], &["--out", &whole]].concat());
     let resume = [&start[..], &["--resume", "--out", &killed]].concat();
@@ -172,6 +197,7 @@ fn what_cannot_be_distilled_says_why() {
             "the pair [1, 3], but there are 1 blocks in the student and 2 in the teacher",
         ),
         ("window_steps=70", "window_steps, 70, exceeds the teacher's, 62"),
+        ("distill.mix_share=1.5", "distill.mix_share is 1.5, expected 0 to 1"),
         ("distill.hidden_loss=l3", "unknown variant `l3`"),
         ("distill.strange=1", "unknown field `strange`"),
         ("model.encoder.input_patch_size=8", "input_patch_size must be 16"),
