@@ -66,17 +66,21 @@ impl Augment {
 }
 
 /// Mixes into a share of the clips another of the batch, up to [`MIX_DB`] louder or softer than it is, as long as both last: a mel
-/// bin's power becomes the sum of both. Where `kin(n)`, clip n gets what the one before it got.
+/// bin's power becomes the sum of both. Where `kin(n)`, clip n gets what the one before it got, which is none of their family.
 fn mix(parts: &mut [Tensor], share: f64, kin: impl Fn(usize) -> bool, rng: &mut Pcg64) {
     let originals: Vec<Tensor> = parts.iter().map(|part| part.to_kind(Kind::Float)).collect();
     let mut other = None;
     for (n, part) in parts.iter_mut().enumerate() {
         if !kin(n) {
-            let draw =
-                |rng: &mut Pcg64| (rng.random_range(0..originals.len()), rng.random_range(-MIX_DB..=MIX_DB));
-            other = rng.random_bool(share).then(|| draw(rng));
+            let family = 1 + (n + 1..originals.len()).take_while(|&m| kin(m)).count();
+            let strangers = originals.len() - family;
+            other = (strangers > 0 && rng.random_bool(share)).then(|| {
+                let stranger = rng.random_range(0..strangers);
+                let clip = if stranger < n { stranger } else { stranger + family };
+                (clip, rng.random_range(-MIX_DB..=MIX_DB))
+            });
         }
-        let Some((other, gain_db)) = other.filter(|(other, _)| *other != n) else { continue };
+        let Some((other, gain_db)) = other else { continue };
         let (own, theirs) = (&originals[n], &originals[other]); // (F, 128), each its own F
         let frames = own.size()[0].min(theirs.size()[0]);
         let theirs = theirs.narrow(0, 0, frames) + gain_db * UNITS_PER_DB;
@@ -177,9 +181,7 @@ mod tests {
         let (low, high) = (tone(500.0, 4800), tone(3000.0, 3200));
         let originals = [fbank(&low), fbank(&high)];
         let mut parts = originals.each_ref().map(Tensor::shallow_clone);
-        while parts[0] == originals[0] {
-            mix(&mut parts, 1.0, |_| false, &mut rng);
-        }
+        mix(&mut parts, 1.0, |_| false, &mut rng);
         let short = originals[1].size()[0];
         let tail = |x: &Tensor| x.narrow(0, short, x.size()[0] - short);
         assert_eq!(tail(&parts[0]), tail(&originals[0]));
@@ -192,12 +194,14 @@ mod tests {
         let difference = (fbank(&sum) - parts[0].narrow(0, 0, short)).abs();
         assert!(difference.mean(Kind::Float).double_value(&[]) < 0.02, "{difference}");
 
+        // The first two are kin: both get the third, which gets one of them.
         let mut kin = [0, 0, 1].map(|n: usize| originals[n].shallow_clone());
-        while kin[0] == originals[0] {
-            mix(&mut kin, 1.0, |n| n == 1, &mut rng);
-        }
-        // The second is left alone where it is what the first drew.
-        assert!(kin[0] == kin[1] || kin[1] == originals[0]);
+        mix(&mut kin, 1.0, |n| n == 1, &mut rng);
+        assert_eq!(kin[0], kin[1]);
+        assert!(kin[0] != originals[0] && kin[2] != originals[1]);
+        let mut alone = [originals[0].shallow_clone()];
+        mix(&mut alone, 1.0, |_| false, &mut rng);
+        assert_eq!(alone[0], originals[0]);
         let mut untouched = originals.each_ref().map(Tensor::shallow_clone);
         mix(&mut untouched, 0.0, |_| false, &mut rng);
         assert_eq!(untouched, originals);

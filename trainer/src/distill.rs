@@ -48,7 +48,7 @@ pub struct DistillConfig {
     /// over the teacher's, the last one beside the last.
     pub layers: Vec<[usize; 2]>,
     /// Whether the student begins with the teacher's parameters wherever one of the same name has the same shape, as in
-    /// heads of the same sizes; the others begin at random.
+    /// heads of the same sizes; the others begin at random. Not beside `init`.
     pub from_teacher: bool,
     /// Share of the training crops that another of the batch is mixed into, at its level or up to 15 dB above or below; the teacher
     /// scores what comes out. 0 mixes none.
@@ -184,6 +184,10 @@ fn check(
     );
     ensure!(!config.freeze_encoder, "a student's encoder has to learn: set freeze_encoder = false");
     ensure!(distill.hidden_weight >= 0.0, "distill.hidden_weight must not be negative");
+    ensure!(
+        !distill.from_teacher || config.init.is_none(),
+        "init and distill.from_teacher both say what the student begins with: leave one out"
+    );
     ensure!(
         (0.0..=1.0).contains(&distill.mix_share),
         "distill.mix_share is {}, expected 0 to 1",

@@ -205,6 +205,8 @@ fn what_cannot_be_distilled_says_why() {
         let error = distill(&teacher, &audio, &["--set", setting]);
         assert!(error.contains(expected), "{setting}: {error}");
     }
+    let both = [["--set", "distill.from_teacher=true"], ["--set", "init=elsewhere"]].concat();
+    assert!(distill(&teacher, &audio, &both).contains("both say what the student begins with"));
     assert!(!Path::new(&out).exists());
 
     // A teacher with other tokens per step.
