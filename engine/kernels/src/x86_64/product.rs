@@ -177,6 +177,7 @@ pub(super) unsafe fn gemm<R: Register>(
     c: &mut MatrixMut<'_>,
 ) {
     check_sizes(a, b, bias, c);
+    assert!(panel.len() >= 4 * R::LANES);
     let n = b.num_cols();
     let most = R::NUM_SUMS / 6 * R::LANES;
     for begin in (0..n).step_by(most) {
