@@ -6,8 +6,8 @@
 //! ```
 //! Changed for speed against [`gemm_i8::gemm`](crate::gemm_i8::gemm): an instruction (`tdpbssd`) multiplies a tile of rows with a tile of a panel: 16384
 //! products. Two tiles of either are multiplied with each other, so that each is loaded for two products, and the rows of sums are as they are
-//! stored. Rows may overlap: a tile's rows are loaded from where they begin. Outputs and inputs that are missing at the edges are 0 in the panels.
-//! The sums wrap, and so are exact, since they fit in 32 bits.
+//! stored. Tiles of rows pass by the first-level cache (`tileloaddt1`), where the panels are. Rows may overlap: a tile's rows are loaded from where
+//! they begin. Outputs and inputs that are missing at the edges are 0 in the panels. The sums wrap, and so are exact, since they fit in 32 bits.
 //!
 //! The intrinsics are not stable, hence `asm!`. Linux keeps tiles for those processes alone that have asked for them (arch_prctl(2)).
 
@@ -293,12 +293,12 @@ impl Multiplier for Tiles {
                 "tilezero tmm2",
                 "tilezero tmm3",
                 "2:",
-                "tileloadd tmm4, [{x0} + {row}]",
+                "tileloaddt1 tmm4, [{x0} + {row}]",
                 "tileloadd tmm6, [{p0} + {line}]",
                 "tdpbssd tmm0, tmm4, tmm6",
                 "tileloadd tmm7, [{p1} + {line}]",
                 "tdpbssd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{x1} + {row}]",
+                "tileloaddt1 tmm5, [{x1} + {row}]",
                 "tdpbssd tmm2, tmm5, tmm6",
                 "tdpbssd tmm3, tmm5, tmm7",
                 "add {x0}, {block}",

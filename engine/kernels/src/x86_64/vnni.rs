@@ -1,14 +1,15 @@
 //! The int8 product with AVX-512 VNNI.
 //!
 //! ```text
-//! for 16 outputs j:
-//!   for 16 T rows of x:    sum[j][t] += dot4(panel[t][g], w[j][4g..4g+4] in all lanes)       over all g, NB outputs at a time
+//! for 16 T rows of x:
+//!   for 16 outputs j:      sum[j][t] += dot4(panel[t][g], w[j][4g..4g+4] in all lanes)       over all g, NB outputs at a time
 //!                          c = bias + (sum - 128 * sum of w[j]) * scales, transposed
 //! panel[t][g] = inputs 4g..4g+4 of 16 rows, a row per lane, as u8 = q + 128
 //! ```
-//! Changed for speed against [`gemm_i8::gemm`](crate::gemm_i8::gemm): the weights are read where they lie, without packing, once for all rows; each
-//! is multiplied with 16 rows at once, four inputs per instruction (`vpdpbusd`, which takes one operand without sign: hence the 128). It does not
-//! saturate, and what wraps on the way comes back, since the result fits in 32 bits: the sums are exact.
+//! Changed for speed against [`gemm_i8::gemm`](crate::gemm_i8::gemm): the weights are read where they lie, without packing, for all rows those of
+//! 128 outputs, which stay in the second-level cache. Each is multiplied with 16 rows at once, four inputs per instruction (`vpdpbusd`, which takes
+//! one operand without sign: hence the 128). It does not saturate, and what wraps on the way comes back, since the result fits in 32 bits: the sums
+//! are exact.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -135,26 +136,42 @@ struct Signal<'a> {
     stride: usize,
 }
 
-/// All rows of `x` times all weights.
+/// All rows of `x` times all weights: as long as some tiles of rows are in the first cache, [`NUM_BLOCKS`] blocks of 16 outputs, whose weights are in
+/// the second.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn product(x: &impl Packed, scales: &[f32], w: Int8Weights<'_>, bias: Option<&[f32]>, c: &mut MatrixMut<'_>) {
     let (num_tiles, n) = (scales.len().div_ceil(16), w.num_outputs());
-    for begin in (0..n).step_by(16) {
-        let outputs = Outputs::new(w, bias, begin);
+    let mut memory = [const { MaybeUninit::uninit() }; NUM_BLOCKS];
+    for first in (0..n).step_by(16 * NUM_BLOCKS) {
+        let end = (first + 16 * NUM_BLOCKS).min(n);
+        let blocks = &mut memory[..(end - first).div_ceil(16)];
+        for (place, begin) in blocks.iter_mut().zip((first..end).step_by(16)) {
+            place.write(Outputs::new(w, bias, begin));
+        }
+        // SAFETY: each was just written.
+        let blocks = unsafe { written(blocks) };
         // They come from far, once: asked for while the ones before are multiplied.
-        let mut next = w.outputs((begin + 16).min(n)..(begin + 32).min(n)).data().chunks(64);
-        let num_ahead = next.len().div_ceil(num_tiles.div_ceil(3));
+        let mut next = w.outputs(end..(end + 16 * NUM_BLOCKS).min(n)).data().chunks(64);
+        let num_ahead = next.len().div_ceil(num_tiles.div_ceil(3) * blocks.len());
         let mut t = 0;
         while t < num_tiles {
-            for line in next.by_ref().take(num_ahead) {
-                _mm_prefetch(line.as_ptr(), _MM_HINT_T1);
-            }
-            t += match num_tiles - t {
-                1 => outputs.tiles::<1>(x, t, scales, c),
-                2 | 4 => outputs.tiles::<2>(x, t, scales, c),
-                _ => outputs.tiles::<3>(x, t, scales, c),
+            let count = match num_tiles - t {
+                1 => 1,
+                2 | 4 => 2,
+                _ => 3,
             };
+            for outputs in blocks {
+                for line in next.by_ref().take(num_ahead) {
+                    _mm_prefetch(line.as_ptr(), _MM_HINT_T1);
+                }
+                match count {
+                    1 => outputs.tiles::<1>(x, t, scales, c),
+                    2 => outputs.tiles::<2>(x, t, scales, c),
+                    _ => outputs.tiles::<3>(x, t, scales, c),
+                }
+            }
+            t += count;
         }
     }
 }
@@ -194,16 +211,10 @@ impl<'a> Outputs<'a> {
         }
     }
 
-    /// These outputs of `T` tiles of 16 rows from tile `t` on; gives `T`.
+    /// These outputs of `T` tiles of 16 rows from tile `t` on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn tiles<const T: usize>(
-        &self,
-        x: &impl Packed,
-        t: usize,
-        scales: &[f32],
-        c: &mut MatrixMut<'_>,
-    ) -> usize {
+    fn tiles<const T: usize>(&self, x: &impl Packed, t: usize, scales: &[f32], c: &mut MatrixMut<'_>) {
         // Not set to anything: that would be a call of memset.
         let mut columns = [[const { MaybeUninit::uninit() }; 16]; T];
         let num_columns = self.count.next_multiple_of(NB);
@@ -231,7 +242,6 @@ impl<'a> Outputs<'a> {
                 store_f32(place, _mm512_castsi512_ps(row));
             }
         }
-        T
     }
 }
 
@@ -475,3 +485,6 @@ const MAX_TILES: usize = 32;
 
 /// Outputs whose sums are in registers at a time, for up to three tiles.
 pub(super) const NB: usize = 8;
+
+/// Blocks of 16 outputs that the same tiles are multiplied with, one after another: their weights are 96 KiB with 768 inputs.
+const NUM_BLOCKS: usize = 8;
