@@ -48,7 +48,7 @@ pub struct DistillConfig {
     /// over the teacher's, the last one beside the last.
     pub layers: Vec<[usize; 2]>,
     /// Whether the student begins with the teacher's parameters wherever one of the same name has the same shape, as in
-    /// heads of the same sizes; the others begin at random. Not beside `init`.
+    /// heads of the same sizes and the first blocks of encoders of the same width; the others begin at random. Not beside `init`.
     pub from_teacher: bool,
     /// Share of the training crops that another of the batch is mixed into, at its level or up to 15 dB above or below; the teacher
     /// scores what comes out. 0 mixes none.
