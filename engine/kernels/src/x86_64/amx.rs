@@ -217,12 +217,26 @@ unsafe fn product<M: Multiplier>(
             // An odd count ends with a tile taken twice.
             let mut sums = [const { MaybeUninit::uninit() }; 4];
             let sums = multiplier.dots(x, [t, (t + 1).min(last_tile)], panels, &mut sums);
-            for (r, i) in (16 * t..m).take(32).enumerate() {
-                let scale = _mm512_set1_ps(scales[i]);
-                for (h, place) in c.row_mut(i)[begin..].chunks_mut(16).take(2).enumerate() {
-                    let sums = _mm512_cvtepi32_ps(sums[2 * (r / 16) + h][r % 16]);
-                    let scales = _mm512_mul_ps(scale, weight_scales[h]);
-                    store_f32(place, _mm512_add_ps(start[h], _mm512_mul_ps(sums, scales)));
+            for (sums, first) in sums.as_chunks::<2>().0.iter().zip([16 * t, 16 * t + 16]) {
+                for (r, i) in (first..m).take(16).enumerate() {
+                    let scale = _mm512_set1_ps(scales[i]);
+                    let mut values = start;
+                    for (h, value) in values.iter_mut().enumerate() {
+                        let scales = _mm512_mul_ps(scale, weight_scales[h]);
+                        let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[h][r]), scales);
+                        *value = _mm512_add_ps(*value, sums);
+                    }
+                    let places = &mut c.row_mut(i)[begin..];
+                    // Nearly all rows have room for both: one question instead of two.
+                    if let Some(places) = places.first_chunk_mut::<32>() {
+                        let (left, right) = places.split_at_mut(16);
+                        store_f32(left, values[0]);
+                        store_f32(right, values[1]);
+                    } else {
+                        for (place, values) in places.chunks_mut(16).zip(values) {
+                            store_f32(place, values);
+                        }
+                    }
                 }
             }
         }
