@@ -398,7 +398,7 @@ pub(super) fn is_there() -> bool {
 const MIN_ROWS: usize = 6;
 
 /// Below this many inputs, of the 64 that a product takes, AVX-512 VNNI is faster.
-const MIN_INPUTS: usize = 24;
+const MIN_INPUTS: usize = 16;
 
 /// Blocks of 64 inputs that a row may have, as the base network's positional convolution's: two panels of these are 192 KiB on the stack.
 const MAX_BLOCKS: usize = 96;
