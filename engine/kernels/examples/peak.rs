@@ -15,11 +15,11 @@ fn main() {
     if let Some(int8) = peak_in_tiles {
         println!("peak: {:.0} G in int8 with AMX", int8 / 1e9);
     }
-    for (m, k, n) in [(496, 768, 2304), (496, 768, 768), (496, 768, 3072), (496, 3072, 768), (48, 128, 384)] {
+    for (m, k, n) in SIZES {
         let x: Vec<f32> = (0..m * k).map(|i| (i * 7919 % 255) as f32 / 127.0 - 1.0).collect();
         let int8: Vec<i8> = (0..n * k).map(|i| (i * 7919 % 256) as u8 as i8).collect();
         let w: Vec<f32> = int8.iter().map(|w| f32::from(*w) / 128.0).collect();
-        let (weight_scales, mut y, mut scratch) = (vec![1.0; n], vec![0.0; m * n], vec![0; 64 * k]);
+        let (weight_scales, mut y, mut scratch) = (vec![1.0; n], vec![0.0; m * n], vec![0; SCRATCH_ROWS * k]);
         let (x, w, int8) =
             (Matrix::new(&x, k), Matrix::new(&w, n), Int8Weights::new(&int8, &weight_scales, k));
         for kernels in Kernels::supported() {
@@ -144,6 +144,22 @@ fn peaks() -> Option<[f64; 2]> {
 fn peak_in_tiles() -> Option<f64> {
     None
 }
+
+/// Rows, inputs, outputs: the base network's, a narrow network's chunk and window, scores of a block's head and of branches'.
+const SIZES: [(usize, usize, usize); 9] = [
+    (496, 768, 2304),
+    (496, 768, 768),
+    (496, 768, 3072),
+    (496, 3072, 768),
+    (48, 128, 384),
+    (496, 128, 384),
+    (144, 32, 496),
+    (144, 20, 496),
+    (144, 16, 496),
+];
+
+/// Rows of int8 that there is room for at a time, as the native engine has it for wide networks.
+const SCRATCH_ROWS: usize = 256;
 
 const NUM_ROUNDS: usize = 5;
 const ROUND_NS: u64 = 60_000_000;
